@@ -1,0 +1,32 @@
+# Each target makes the environment it needs, .venv, by itself.
+PYTHON ?= python3
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: repro test lint lock
+
+repro: $(INSTALLED)
+	dvc repro
+
+test: lint
+	pytest -n 2 --durations=10
+
+lint: $(INSTALLED)
+	ruff format --check .
+	ruff check .
+	mypy stages tests
+
+$(INSTALLED): requirements.lock
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or \
+	    sys.exit("Python %d.%d found, 3.11 to 3.13 needed; use make PYTHON=..." % v)'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+# After a change of dependencies in pyproject.toml. No index host goes into the lock.
+lock: $(INSTALLED)
+	$(VENV)/bin/python -m pip install --quiet uv
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	    --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	    --quiet --output-file requirements.lock

@@ -1,0 +1,114 @@
+"""Measures the trained model on the test images."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from scipy.stats import binomtest
+from sklearn.metrics import precision_recall_fscore_support
+
+from stages import arrays, device
+from stages.cifar10 import CLASSES
+from stages.errors import InputError, exit_with_message
+from stages.evaluate.calibration import calibration, expected_calibration_error
+from stages.evaluate.params import EvaluateParams
+from stages.files import replacing
+from stages.params import read
+
+MODEL = Path("models/model.keras")
+METRICS = Path("metrics/evaluate.json")
+PREDICTIONS = Path("plots/predictions.csv")
+CALIBRATION = Path("plots/calibration.csv")
+
+
+def load_model() -> keras.Model:
+    """Give the trained model.
+
+    Raises:
+        InputError: there is none, it is damaged, or it does not classify CIFAR-10's images.
+    """
+    if not MODEL.exists():
+        raise InputError(f"{MODEL}: missing; `dvc repro train` makes it")
+    try:
+        model = keras.saving.load_model(MODEL, compile=False, safe_mode=True)
+    except Exception as error:
+        # Keras raises whatever its zip, JSON and HDF5 readers raise.
+        reason = " ".join(str(error).split())
+        raise InputError(f"{MODEL}: not a readable Keras model: {reason}") from None
+    shapes = model.input_shape, model.output_shape
+    if shapes != ((None, 32, 32, 3), (None, len(CLASSES))):
+        raise InputError(f"{MODEL}: takes and gives {shapes}; expected (n, 32, 32, 3) and (n, 10)")
+    return model
+
+
+def predictions_table(probabilities: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    """Give a row for each test image: index, actual and predicted class, and the confidence."""
+    predicted = probabilities.argmax(axis=1)
+    names = np.asarray(CLASSES)
+    return pd.DataFrame(
+        {
+            "index": np.arange(len(labels)),
+            "actual": names[labels],
+            "predicted": names[predicted],
+            "confidence": probabilities.max(axis=1).astype(np.float64),
+        }
+    )
+
+
+def scores(actual: pd.Series, predicted: pd.Series) -> list[dict[str, object]]:
+    """Give precision, recall, F1 (0 where undefined) and number of test images of each class.
+
+    A list, so that DVC plots it and does not take it for thirty metrics.
+    """
+    columns = precision_recall_fscore_support(actual, predicted, labels=CLASSES, zero_division=0)
+    return [
+        {
+            "class": name,
+            "precision": round(float(precision), 6),
+            "recall": round(float(recall), 6),
+            "f1": round(float(f1), 6),
+            "images": int(images),
+        }
+        for name, precision, recall, f1, images in zip(CLASSES, *columns, strict=True)
+    ]
+
+
+def main() -> None:
+    params = read("evaluate", EvaluateParams)
+    wanted = read("device", device.Device)
+    images, labels = arrays.load("test")
+    place = device.select(wanted)
+    with tf.device(place.to_string()):
+        probabilities = load_model().predict(images, params.batch_size, verbose=0)
+
+    table = predictions_table(probabilities, labels)
+    correct = (table["actual"] == table["predicted"]).to_numpy()
+    # Wilson, "Probable inference", 1927: stays within 0 and 1 and holds for small samples too.
+    interval = binomtest(int(correct.sum()), len(correct)).proportion_ci(0.95, method="wilson")
+    bins = calibration(table["confidence"].to_numpy(), correct, params.calibration_bins)
+    per_class = scores(table["actual"], table["predicted"])
+    loss = keras.losses.sparse_categorical_crossentropy(labels, probabilities)
+    metrics = {
+        "loss": float(np.mean(loss, dtype=np.float64)),
+        "accuracy": float(correct.mean()),
+        "accuracy_low": float(interval.low),
+        "accuracy_high": float(interval.high),
+        "macro_f1": float(np.mean([row["f1"] for row in per_class])),
+        "expected_calibration_error": expected_calibration_error(bins),
+    }
+    rounded = {name: round(value, 6) for name, value in metrics.items()}
+
+    for path, content in ((PREDICTIONS, table), (CALIBRATION, bins)):
+        with replacing(path) as unfinished:
+            content.to_csv(unfinished, index=False, float_format="%.6f")
+    with replacing(METRICS) as unfinished:
+        unfinished.write_text(json.dumps(rounded | {"per_class": per_class}, indent=2) + "\n")
+    print(f"test accuracy {metrics['accuracy']:.4f}, 95 % interval", end=" ")
+    print(f"{interval.low:.4f} to {interval.high:.4f}; loss {metrics['loss']:.4f}")
+
+
+if __name__ == "__main__":
+    exit_with_message(main)

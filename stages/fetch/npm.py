@@ -1,0 +1,69 @@
+"""Packages of the npm registry, brought by npm itself, so that the user's npm settings hold."""
+
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from stages.fetch.params import FetchParams
+from stages.fetch.transfer import SourceError, StallError, Transfer
+
+
+def pack(package: str, folder: Path, limits: FetchParams) -> Path:
+    """Bring the archive of `package` (name@version) into `folder`; nothing of it is run.
+
+    Raises:
+        SourceError: npm is not installed, fails, stalls, or brings too much.
+    """
+    npm = shutil.which("npm")
+    if npm is None:
+        raise SourceError("npm is not installed")
+    folder.mkdir(parents=True, exist_ok=True)
+    # A cache of its own makes the growing download visible, which npm does not report.
+    with tempfile.TemporaryDirectory(dir=folder, prefix="npm-") as cache:
+        command = [npm, "pack", package, "--pack-destination", str(folder), "--cache", cache]
+        command += [
+            "--ignore-scripts",
+            "--loglevel=error",
+            f"--fetch-retries={limits.attempts - 1}",
+        ]
+        process = subprocess.Popen(
+            command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0
+        )
+        try:
+            with Transfer(package, limits) as bar:
+                while process.poll() is None:
+                    bar.reach(max(bar.done, size(Path(cache))))
+                    time.sleep(0.1)
+        except StallError as error:
+            raise SourceError(str(error)) from None
+        finally:
+            stop(process)
+    output, complaints = process.communicate()
+    if process.returncode != 0:
+        lines = complaints.strip().splitlines() or [f"exit code {process.returncode}"]
+        raise SourceError(lines[0].strip())
+    return folder / output.strip().splitlines()[-1]
+
+
+def size(folder: Path) -> int:
+    """Give the bytes of all files in `folder`, some of which may vanish meanwhile."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """End npm and what it started, where it still runs."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()

@@ -1,0 +1,85 @@
+"""Downloads over HTTP that resume where they broke, within one run and across runs."""
+
+import hashlib
+import time
+from pathlib import Path
+
+import requests
+import urllib3
+
+from stages.fetch.params import FetchParams
+from stages.fetch.transfer import SourceError, StallError, Transfer, refuse_above
+
+CHUNK = 1 << 18
+BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, StallError)
+
+
+def download(url: str, folder: Path, limits: FetchParams) -> Path:
+    """Bring what `url` serves into `folder`, going on from an unfinished download of before.
+
+    Raises:
+        SourceError: it is not served, too large, or no attempt came to its end.
+    """
+    target = folder / hashlib.sha256(url.encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    for attempt in range(limits.attempts):
+        if attempt:
+            time.sleep(min(2**attempt / 2, 10))
+        try:
+            return _transfer(url, target, limits)
+        except BROKEN as error:
+            reason = describe(error)
+    attempts = "1 attempt" if limits.attempts == 1 else f"{limits.attempts} attempts"
+    raise SourceError(f"{reason} ({attempts})")
+
+
+def _transfer(url: str, target: Path, limits: FetchParams) -> Path:
+    part, validator = target.with_suffix(".part"), target.with_suffix(".validator")
+    headers = {"Accept-Encoding": "identity"}
+    # If-Range: where the file on the server is another by now, it is sent whole (RFC 9110, 13.1.5).
+    if part.exists() and validator.exists():
+        headers |= {"Range": f"bytes={part.stat().st_size}-", "If-Range": validator.read_text()}
+
+    timeout = limits.stall_seconds
+    with requests.get(url, headers=headers, stream=True, timeout=timeout) as response:
+        if response.status_code == 416:
+            part.unlink(missing_ok=True)
+            validator.unlink(missing_ok=True)
+            raise StallError("the server has less than what was downloaded before")
+        if 400 <= response.status_code < 500 and response.status_code not in (408, 429):
+            raise SourceError(f"HTTP {response.status_code} {response.reason}")
+        response.raise_for_status()
+
+        start = part.stat().st_size if response.status_code == 206 else 0
+        length = response.headers.get("Content-Length", "")
+        total = start + int(length) if length.isdigit() else None
+        refuse_above(limits.maximum_bytes, total or 0)
+        if not start:
+            part.unlink(missing_ok=True)
+            # A weak ETag does not vouch for single bytes, so it cannot resume a download.
+            tag = response.headers.get("ETag", "")
+            tag = response.headers.get("Last-Modified", "") if not tag.startswith('"') else tag
+            validator.write_text(tag) if tag else validator.unlink(missing_ok=True)
+
+        with part.open("ab") as file, Transfer(url.rsplit("/")[-1], limits, total, start) as bar:
+            # read1 returns what has arrived; read would wait for a whole chunk at 1 byte a second.
+            while chunk := response.raw.read1(CHUNK):
+                file.write(chunk)
+                bar.reach(bar.done + len(chunk))
+        if total is not None and bar.done != total:
+            raise StallError(f"broke off after {bar.done} of {total} bytes")
+    return part
+
+
+def describe(error: Exception) -> str:
+    """Give the innermost reason of an exception of requests or urllib3, in one line."""
+    while True:
+        inner = getattr(error, "reason", None) or (error.args[0] if error.args else None)
+        if not isinstance(inner, Exception):
+            break
+        error = inner
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"HTTP {error.response.status_code} {error.response.reason}"
+    # urllib3 puts the failing object before the reason: "<...HTTPConnection...>: Failed to ...".
+    text = " ".join(str(error).split()).rsplit(">: ")[-1]
+    return text or type(error).__name__

@@ -1,0 +1,106 @@
+"""Reads params.yaml and checks it against the typed parameters that each stage keeps beside it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from stages.errors import InputError
+
+PATH = Path("params.yaml")
+TOP_LEVEL = ("seed", "device", "recipe", "recipes", "fetch", "preprocess", "evaluate", "plots")
+
+
+class Section(BaseModel):
+    """Base of every section: no unknown key, no silent conversion, no NaN or infinity."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, reading numbers and repeated keys as DVC's YAML 1.2 parser does."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse a repeated key, which PyYAML would let override the first."""
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"repeated key {key.value!r}", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.1, which PyYAML follows, takes 1e-3 for a string: it wants a dot and a sign.
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def read(key: str, schema: Any) -> Any:
+    """Give the value of `key` in params.yaml, checked.
+
+    Args:
+        key: dotted path, for example `recipes.tutorial`.
+        schema: a `Section` or any other type that pydantic checks.
+
+    Raises:
+        InputError: the file is not YAML, a top-level key is unknown, the key is missing, or its
+            value does not fit; the message names the key, the value and what is allowed.
+    """
+    value = document()
+    for part in key.split("."):
+        if not isinstance(value, dict) or part not in value:
+            raise InputError(f"{PATH}: {key}: missing")
+        value = value[part]
+    try:
+        return TypeAdapter(schema).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise InputError(f"{PATH}: {explain(key, schema, error)}") from None
+
+
+def document() -> dict[str, Any]:
+    """Give the whole of params.yaml, unchecked but for the names of its top-level keys."""
+    try:
+        content = yaml.load(PATH.read_text(encoding="utf-8"), Loader)
+    except FileNotFoundError:
+        raise InputError(f"{PATH}: missing; run in the folder that holds dvc.yaml") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{PATH}: not UTF-8 at byte {error.start}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
+        raise InputError(f"{PATH}: not valid YAML at {where}: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{PATH}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{PATH}: found {content!r}; allowed is a mapping of {', '.join(TOP_LEVEL)}"
+        )
+    for name in content:
+        if name not in TOP_LEVEL:
+            raise InputError(f"{PATH}: {name}: unknown key; allowed are {', '.join(TOP_LEVEL)}")
+    return content
+
+
+def explain(key: str, schema: Any, error: ValidationError) -> str:
+    """Put the first problem that pydantic found, and how many more there are, into one line."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join([key, *map(str, first["loc"])])
+    if first["type"] == "extra_forbidden":
+        allowed = ", ".join(schema.model_fields)
+        line = f"{where} = {first['input']!r}: unknown key; allowed are {allowed}"
+    elif first["type"] == "missing":
+        line = f"{where}: missing"
+    else:
+        reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        line = f"{where} = {first['input']!r}: {reason}"
+    more = error.error_count() - 1
+    return f"{line} (and {more} more)" if more else line

@@ -1,0 +1,3 @@
+"""The stage train."""
+
+from stages import device as device  # First of all, since TensorFlow reads what it sets.

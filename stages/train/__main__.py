@@ -1,0 +1,84 @@
+"""Trains the recipe that is on, on the training images; the test images are never read."""
+
+import json
+import os
+import platform
+import time
+from pathlib import Path
+
+import keras
+import pandas as pd
+import tensorflow as tf
+
+from stages import arrays, device
+from stages.errors import exit_with_message
+from stages.files import replacing
+from stages.models.fused_batch_normalization import with_stock_layers
+from stages.params import read
+from stages.train.loop import Row, train
+from stages.train.params import Seed, read_recipe
+from stages.train.recipes import assemble
+from stages.train.saving import save_model
+
+MODEL = Path("models/model.keras")
+METRICS = Path("metrics/train.json")
+HISTORY = Path("plots/history.csv")
+RESULTS = ("loss", "accuracy", "val_loss", "val_accuracy")
+
+
+def write_history(rows: list[Row]) -> None:
+    """Replace the history by one that ends with the newest epoch, to be watched meanwhile."""
+    with replacing(HISTORY) as path:
+        pd.DataFrame(rows).to_csv(path, index=False, float_format="%.6g")
+
+
+def summary(model: keras.Model, images: int, epochs: int, last: Row) -> dict[str, object]:
+    """Give the results that metrics/train.json holds; no times, which differ in each run."""
+    results = {name: float(f"{value:.6g}") for name, value in last.items() if name in RESULTS}
+    return results | {
+        "epochs": epochs,
+        "images": images,
+        "parameters": model.count_params(),
+        "trainable_parameters": sum(int(tf.size(v)) for v in model.trainable_variables),
+    }
+
+
+def environment(device_type: str) -> dict[str, object]:
+    """Give what else the trained weights depend on."""
+    return {
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "device": device_type,
+        "machine": platform.machine(),
+        "threads": os.cpu_count(),
+        "onednn": os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1",
+    }
+
+
+def main() -> None:
+    seed = read("seed", Seed)
+    wanted = read("device", device.Device)
+    recipe = read_recipe()
+    images, labels = arrays.load("train")
+    validation = arrays.load("validation")
+
+    place = device.select(wanted)
+    keras.utils.set_random_seed(seed)
+    start = time.monotonic()
+    rows: list[Row] = []
+    with tf.device(place.to_string()):
+        training = assemble(recipe, images, labels, seed)
+        for row in train(training, recipe.epochs, *validation):
+            rows.append(row)
+            write_history(rows)
+    print(f"trained for {time.monotonic() - start:.0f} s")
+
+    save_model(with_stock_layers(training.model), MODEL)
+    metrics = summary(training.model, len(images), recipe.epochs, rows[-1])
+    with replacing(METRICS) as path:
+        text = json.dumps(metrics | {"environment": environment(place.device_type)}, indent=2)
+        path.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    exit_with_message(main)

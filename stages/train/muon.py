@@ -1,0 +1,113 @@
+"""Muon for convolutions, Nesterov SGD for everything else, in one Keras optimizer.
+
+Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024,
+https://kellerjordan.github.io/posts/muon/. Keras's own Muon takes only two-dimensional variables
+and knows no rates by variable.
+"""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras.optimizers.schedules import PolynomialDecay
+
+# Coefficients of the quintic iteration, from the page above.
+QUINTIC = (3.4445, -4.7750, 2.0315)
+
+
+def orthogonalized(matrix: tf.Tensor, steps: int) -> tf.Tensor:
+    """Move the singular values of a matrix near to 1 by Newton-Schulz iterations."""
+    a, b, c = QUINTIC
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = tf.transpose(matrix) if tall else matrix
+    x /= tf.norm(x) + 1e-7
+    for _ in range(steps):
+        gram = tf.matmul(x, x, transpose_b=True)
+        x = a * x + tf.matmul(b * gram + c * tf.matmul(gram, gram), x)
+    return tf.transpose(x) if tall else x
+
+
+class Muon(keras.optimizers.Optimizer):
+    """Takes a step of Nesterov SGD for each variable that has a rate of its own.
+
+    All others are kernels (height, width, in, filters): each is scaled to the norm sqrt(filters)
+    and takes a step of Muon.
+    """
+
+    def __init__(
+        self,
+        learning_rate: PolynomialDecay,
+        momentum: float,
+        newton_schulz_steps: int,
+        sgd_learning_rates: dict[str, PolynomialDecay],
+        sgd_momentum: float,
+        sgd_weight_decay: float,
+        **settings: Any,
+    ):
+        """Name the rates.
+
+        Args:
+            learning_rate: of Muon.
+            momentum: of Muon, Nesterov's form.
+            newton_schulz_steps: iterations of the orthogonalization.
+            sgd_learning_rates: by the end of a variable's path.
+            sgd_momentum: of SGD, Nesterov's form.
+            sgd_weight_decay: share of a variable added to its step's velocity while the rate is
+                at its start; it falls with the rate.
+            **settings: of every Keras optimizer.
+        """
+        super().__init__(learning_rate=learning_rate, **settings)
+        self.momentum = momentum
+        self.newton_schulz_steps = newton_schulz_steps
+        self.sgd_learning_rates = sgd_learning_rates
+        self.sgd_momentum = sgd_momentum
+        self.sgd_weight_decay = sgd_weight_decay
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        """Make a velocity for each variable, and note the rate of those that SGD updates."""
+        if self.built:
+            return
+        super().build(variables)
+        self.velocities = self.add_optimizer_variables(variables, "velocity")
+        self.schedules = [
+            next((r for end, r in self.sgd_learning_rates.items() if v.path.endswith(end)), None)
+            for v in variables
+        ]
+
+    def update_step(
+        self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
+    ) -> None:
+        """Take one step of one variable."""
+        index = self._get_variable_index(variable)
+        velocity, schedule = self.velocities[index], self.schedules[index]
+        if schedule is None:
+            self._muon_step(gradient, variable, velocity, learning_rate)
+        else:
+            self._sgd_step(gradient, variable, velocity, schedule)
+
+    def _muon_step(
+        self,
+        gradient: tf.Tensor,
+        variable: tf.Variable,
+        velocity: keras.Variable,
+        learning_rate: tf.Tensor,
+    ) -> None:
+        velocity.assign(self.momentum * velocity + gradient)
+        filters = variable.shape[-1]
+        matrix = tf.reshape(gradient + self.momentum * velocity, (-1, filters))
+        update = tf.reshape(orthogonalized(matrix, self.newton_schulz_steps), variable.shape)
+        scale = filters**0.5 / tf.norm(variable)
+        variable.assign(scale * variable - learning_rate * update)
+
+    def _sgd_step(
+        self,
+        gradient: tf.Tensor,
+        variable: tf.Variable,
+        velocity: keras.Variable,
+        schedule: PolynomialDecay,
+    ) -> None:
+        decay = self.sgd_weight_decay / schedule.initial_learning_rate
+        gradient = gradient + decay * variable
+        velocity.assign(self.sgd_momentum * velocity + gradient)
+        step = gradient + self.sgd_momentum * velocity
+        variable.assign_sub(schedule(self.iterations) * step)

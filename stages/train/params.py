@@ -1,0 +1,68 @@
+"""Typed parameters of the stage train: the seed and one schema for each kind of recipe."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stages.errors import InputError
+from stages.params import PATH, Section, document, read
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+BatchSize = Annotated[int, Field(ge=1, le=50_000)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class TutorialRecipe(Section):
+    model: Literal["tutorial"]
+    filters: Count
+    dense_units: Count
+    dropout: Share
+    dense_dropout: Share
+    learning_rate: Positive
+    rho: Share
+    momentum: Share
+    epsilon: Positive
+    batch_size: BatchSize
+    epochs: Count
+
+
+class AirbenchRecipe(Section):
+    model: Literal["airbench"]
+    widths: Annotated[list[Count], Field(min_length=3, max_length=3)]
+    whitening_images: Annotated[int, Field(ge=1, le=50_000)]
+    whitening_epsilon: Positive
+    whitening_epochs: Count
+    batch_norm_momentum: Annotated[float, Field(ge=0, le=1)]
+    batch_norm_epsilon: Positive
+    learning_rate: Positive
+    momentum: Share
+    newton_schulz_steps: Annotated[int, Field(ge=1, le=20)]
+    bias_learning_rate: Positive
+    head_learning_rate: Positive
+    sgd_momentum: Share
+    weight_decay: Annotated[float, Field(ge=0)]
+    label_smoothing: Share
+    translation: Annotated[int, Field(ge=0, le=16)]
+    batch_size: BatchSize
+    epochs: Count
+
+
+RECIPES = {"tutorial": TutorialRecipe, "airbench": AirbenchRecipe}
+Recipe = TutorialRecipe | AirbenchRecipe
+
+
+def read_recipe() -> Recipe:
+    """Give the recipe that is on.
+
+    Raises:
+        InputError: `recipe` names none, or the recipe's parameters do not fit its model.
+    """
+    name = read("recipe", str)
+    names = document().get("recipes")
+    if not isinstance(names, dict) or name not in names:
+        allowed = ", ".join(map(str, names)) if isinstance(names, dict) else "the keys of recipes"
+        raise InputError(f"{PATH}: recipe = {name!r}: unknown recipe; allowed are {allowed}")
+    model = read(f"recipes.{name}.model", Literal["tutorial", "airbench"])
+    return read(f"recipes.{name}", RECIPES[model])

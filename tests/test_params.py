@@ -1,0 +1,131 @@
+"""params.yaml: what is accepted, and the one line that names what is not."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stages.errors import InputError
+from stages.params import TOP_LEVEL, read
+from tests.conftest import ROOT, assert_refused, default_params, run, run_stage, write_params
+
+# What turns the default parameters into something wrong: the stage that reads the key, the key, a
+# value, and what the one line must say.
+WRONG = [
+    ("preprocess", "preprocess.validation_split", 1.0, "less than 1"),
+    ("preprocess", "preprocess.validation_split", -0.1, "greater than or equal to 0"),
+    ("preprocess", "preprocess.validation_split", float("nan"), "finite number"),
+    ("preprocess", "preprocess.validation_split", "0.2", "valid number"),
+    ("preprocess", "preprocess.validation_split", 0.99999, "leaves no image"),
+    ("preprocess", "preprocess.train_size", 50001, "less than or equal to 50000"),
+    ("preprocess", "preprocess.train_size", 1.5, "valid integer"),
+    ("preprocess", "preprocess.train_size", True, "valid integer"),
+    ("preprocess", "preprocess.tset_size", 10, "unknown key; allowed are train_size, test_size"),
+    ("preprocess", "preprocess", None, "valid dictionary"),
+    ("preprocess", "sede", 1, "unknown key; allowed are seed, device"),
+    ("train", "seed", -1, "greater than or equal to 0"),
+    ("train", "seed", None, "valid integer"),
+    ("train", "device", "tpu", "'auto', 'cpu' or 'gpu'"),
+    ("train", "device", "gpu", "TensorFlow sees no GPU"),
+    ("train", "recipe", "resnet", "allowed are tutorial, airbench94, airbench_small"),
+    ("train", "recipe", 3, "valid string"),
+    ("train", "recipes.airbench_small.model", "vgg", "'tutorial' or 'airbench'"),
+    ("train", "recipes.airbench_small.widths", [24, 96], "at least 3 items"),
+    ("train", "recipes.airbench_small.widths", [24, 96, 2.5], "widths.2 = 2.5: should be a valid"),
+    ("train", "recipes.airbench_small.learning_rate", 0, "greater than 0"),
+    ("train", "recipes.airbench_small.learning_rate", float("inf"), "finite number"),
+    ("train", "recipes.airbench_small.dropout", 0.5, "unknown key; allowed are model, widths"),
+    ("evaluate", "evaluate.batch_size", 0, "greater than or equal to 1"),
+    ("plots", "plots.dpi", 10, "greater than or equal to 50"),
+]
+
+
+def put(params: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        params = params[section]
+    params[last] = value
+
+
+@pytest.mark.parametrize(("stage", "key", "value", "says"), WRONG, ids=str)
+def test_wrong_value_is_refused(
+    tmp_path: Path, arrays: Path, stage: str, key: str, value: Any, says: str
+) -> None:
+    """`arrays` hold all the data that the stages want, so nothing else is wrong."""
+    params = default_params()
+    put(params, key, value)
+    write_params(tmp_path, params)
+    (tmp_path / "data").symlink_to(arrays / "data")
+    shown = "" if "unknown key" in says or "widths.2" in says else repr(value)
+    assert_refused(run_stage(stage, tmp_path), f"params.yaml: {key}", shown, says)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "params.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("seed: [1", "params.yaml: not valid YAML at line 1, column 9"),
+        (
+            "seed: 1\nseed: 2\n",
+            "params.yaml: not valid YAML at line 2, column 1: repeated key 'seed'",
+        ),
+        ("- seed", "params.yaml: found ['seed']; allowed is a mapping of seed, device"),
+        ("", "params.yaml: found None"),
+        ("seed: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
+        ("seed: \x07", "params.yaml: not valid YAML"),
+        ("seed: 1\n", "params.yaml: preprocess: missing"),
+    ],
+)
+def test_unreadable_file_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    assert_refused(run_stage("preprocess", tmp_path), says)
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    assert_refused(run_stage("preprocess", tmp_path), "params.yaml: missing; run in the folder")
+
+
+def test_missing_key_is_refused(tmp_path: Path) -> None:
+    params = default_params()
+    del params["preprocess"]["test_size"]
+    write_params(tmp_path, params)
+    assert_refused(run_stage("preprocess", tmp_path), "params.yaml: preprocess.test_size: missing")
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "+1e-3", ".1e-2", "0.001", "1.0e-03"])
+def test_numbers_are_read_as_dvc_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(f"seed: {text}\n")
+    assert read("seed", float) == 0.001
+    script = (
+        "import sys; from dvc.utils.serialize import load_yaml; print(load_yaml('params.yaml'))"
+    )
+    assert run([sys.executable, "-c", script], tmp_path).stdout.strip() == "{'seed': 0.001}"
+
+
+def test_several_problems_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stages.preprocess.params import PreprocessParams
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("preprocess: {train_size: 0, test_size: 0}\n")
+    with pytest.raises(InputError, match=r"train_size = 0: .* \(and 2 more\)$"):
+        read("preprocess", PreprocessParams)
+
+
+def test_every_key_has_a_comment() -> None:
+    lines = (ROOT / "params.yaml").read_text().splitlines()
+    keys = [i for i, line in enumerate(lines) if re.match(r"\s*\w+:(\s|$)", line)]
+    assert len(keys) > 50
+    for number in keys:
+        above = lines[number - 1].strip().startswith("#")
+        section = lines[number].endswith(":")
+        assert "  # " in lines[number] or above or section, lines[number]
+
+
+def test_top_level_keys_are_those_of_the_file() -> None:
+    assert set(yaml.safe_load((ROOT / "params.yaml").read_text())) == set(TOP_LEVEL)

@@ -1,0 +1,276 @@
+"""The pipeline as its users drive it: the real dvc on a real Git repository, on real images."""
+
+import csv
+import io
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT, Params, Project, run, stages_run
+
+FIVE = ("fetch", "preprocess", "train", "evaluate", "plots")
+FROM_TRAIN = {"train", "evaluate", "plots"}
+
+
+@pytest.fixture(scope="module")
+def project(
+    make_project: Callable[[Path], Project], tmp_path_factory: pytest.TempPathFactory
+) -> Project:
+    """Give a project whose first `dvc repro` has run and is committed."""
+    project = make_project(tmp_path_factory.mktemp("a folder with spaces") / "Übung")
+    assert project.repro() == set(FIVE)
+    project.commit("Run")
+    return project
+
+
+@pytest.fixture(autouse=True)
+def unchanged(project: Project) -> Any:
+    """Bring the project back to its first run after a test."""
+    yield
+    project.git("reset", "--quiet", "--hard")
+    project.dvc("checkout")
+    assert project.changed() == set()
+
+
+def edit(params: Params, key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        params = params[section]
+    assert params[last] != value
+    params[last] = value
+
+
+def other(value: Any) -> Any:
+    """Give another value of the same kind, as allowed as the first."""
+    if isinstance(value, list):
+        return [*value, "/another/source"] if isinstance(value[0], str) else [4, 8, 16]
+    if isinstance(value, str):
+        return {"auto": "cpu", "airbench_small": "tutorial"}[value]
+    return value + 1 if isinstance(value, int) else value * 0.5 + 0.01
+
+
+def table_of_params() -> list[tuple[str, set[str]]]:
+    """Give each key of params.yaml, and the stages that read it."""
+    rows = []
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    readers = {"seed": {"train"}, "device": {"train", "evaluate"}, "recipe": {"train"}}
+    for section, content in params.items():
+        if section in readers:
+            rows.append((section, readers[section]))
+        elif section == "recipes":
+            for recipe, keys in content.items():
+                stages = {"train"} if recipe == params["recipe"] else set()
+                rows += [(f"recipes.{recipe}.{key}", stages) for key in keys if key != "model"]
+        else:
+            rows += [(f"{section}.{key}", {section}) for key in content]
+    return rows
+
+
+def readers_of(path: Path) -> set[str]:
+    """Give the stages that a source file belongs to, by the folder it is in."""
+    folder = path.relative_to("stages").parts[0]
+    shared = {
+        "models": {"train"},
+        "device.py": {"train", "evaluate"},
+        "files.py": {"preprocess", "train", "evaluate", "plots"},
+        "arrays.py": {"preprocess", "train", "evaluate", "plots"},
+    }
+    return {folder} if folder in FIVE else shared.get(folder, set(FIVE))
+
+
+SOURCES = sorted(path.relative_to(ROOT) for path in (ROOT / "stages").rglob("*.py"))
+
+
+def test_second_run_does_nothing(project: Project) -> None:
+    start = time.monotonic()
+    output = project.dvc("repro")
+    assert time.monotonic() - start < 10
+    assert "Data and pipelines are up to date." in output
+    assert "Running stage" not in output
+
+
+@pytest.mark.parametrize(("key", "stages"), table_of_params(), ids=lambda value: str(value))
+def test_edit_of_a_parameter(project: Project, key: str, stages: set[str]) -> None:
+    params = project.params()
+    value = params
+    for part in key.split("."):
+        value = value[part]
+    edit(params, key, other(value))
+    project.write(params)
+    assert project.changed() == stages
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_edit_of_a_source_file(project: Project, path: Path) -> None:
+    with (project.folder / path).open("a") as file:
+        file.write("# A comment.\n")
+    assert project.changed() == readers_of(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "stages"),
+    [
+        ("fetch.attempts", 2, {"fetch"}),
+        ("preprocess.test_size", 150, {"preprocess", "evaluate", "plots"}),
+        ("preprocess.validation_split", 0.5, {"preprocess", *FROM_TRAIN}),
+        ("preprocess.validation_split", 0.0, {"preprocess", *FROM_TRAIN}),
+        ("seed", 1, FROM_TRAIN),
+        ("recipe", "tutorial", FROM_TRAIN),
+        ("recipes.airbench_small.epochs", 1, FROM_TRAIN),
+        ("recipes.tutorial.epochs", 1, set()),
+        ("evaluate.calibration_bins", 10, {"evaluate", "plots"}),
+        ("plots.dpi", 60, {"plots"}),
+    ],
+    ids=str,
+)
+def test_stages_that_run_after_an_edit(
+    project: Project, key: str, value: Any, stages: set[str]
+) -> None:
+    params = project.params()
+    edit(params, key, value)
+    project.write(params)
+    assert project.repro() == stages
+    assert project.changed() == set()
+
+
+@pytest.mark.parametrize("name", ["fetch", "preprocess", "train", "evaluate", "plots"])
+def test_stage_run_again_gives_the_same_bytes(project: Project, name: str) -> None:
+    """A comment in a stage's code reruns that stage; the rest is spared, since nothing changed."""
+    with (project.folder / f"stages/{name}/__main__.py").open("a") as file:
+        file.write("# A comment.\n")
+    assert project.repro() == {name}
+    assert project.git("status", "--porcelain", "data", "metrics", "plots") == ""
+
+
+@pytest.mark.parametrize("damage", ["delete", "flip"])
+@pytest.mark.parametrize(
+    ("out", "stages"),
+    [
+        ("data/raw/test_batch.bin", set()),
+        ("data/processed/test/images.npy", set()),
+        # DVC's run cache serves no stage with an out that Git keeps (dvc pull request 8738).
+        ("models/model.keras", {"train"}),
+        ("plots/history.csv", {"train"}),
+        ("plots/samples.png", {"plots"}),
+    ],
+    ids=str,
+)
+def test_lost_or_changed_out_comes_back(
+    project: Project, out: str, stages: set[str], damage: str
+) -> None:
+    path = project.folder / out
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "flip":
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert project.repro() == stages
+    assert path.read_bytes() == content
+
+
+def test_failed_stage_names_the_key_and_loses_nothing(project: Project) -> None:
+    model = (project.folder / "models/model.keras").read_bytes()
+    params = project.params()
+    edit(params, "recipes.airbench_small.epochs", 0)
+    project.write(params)
+    result = run(["dvc", "repro"], project.folder, PYTHONPATH="")
+    assert result.returncode != 0
+    line = "error: params.yaml: recipes.airbench_small.epochs = 0: "
+    assert sum(text.startswith(line) for text in result.stderr.splitlines()) == 1
+    project.git("checkout", "params.yaml")
+    project.dvc("checkout")
+    assert (project.folder / "models/model.keras").read_bytes() == model
+
+
+def read_json(project: Project, path: str) -> dict[str, Any]:
+    return json.loads((project.folder / path).read_text())
+
+
+def read_csv(project: Project, path: str) -> list[dict[str, str]]:
+    with (project.folder / path).open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_metrics_show(project: Project) -> None:
+    shown = json.loads(project.dvc("metrics", "show", "--json"))[""]["data"]
+    for path in ("metrics/train.json", "metrics/evaluate.json"):
+        # DVC shows numbers and texts; the scores of the classes are a list, for its plots.
+        stored = {k: v for k, v in read_json(project, path).items() if k != "per_class"}
+        assert shown[path]["data"] == stored
+    metrics = read_json(project, "metrics/evaluate.json")
+    rows = read_csv(project, "plots/predictions.csv")
+    right = sum(row["actual"] == row["predicted"] for row in rows)
+    assert len(rows) == 200
+    assert metrics["accuracy"] == right / 200
+    assert metrics["accuracy_low"] < metrics["accuracy"] < metrics["accuracy_high"]
+
+
+def test_metrics_diff_and_params_diff(project: Project) -> None:
+    before = read_json(project, "metrics/evaluate.json")
+    params = project.params()
+    edit(params, "recipes.airbench_small.learning_rate", 0.01)
+    project.write(params)
+    project.repro()
+    after = read_json(project, "metrics/evaluate.json")
+    assert after["loss"] != before["loss"]
+    loss = json.loads(project.dvc("metrics", "diff", "--json"))["metrics/evaluate.json"]["loss"]
+    assert (loss["old"], loss["new"]) == (before["loss"], after["loss"])
+    changes = json.loads(project.dvc("params", "diff", "--json"))["params.yaml"]
+    assert changes.keys() == {"recipes.airbench_small.learning_rate"}
+    rate = changes["recipes.airbench_small.learning_rate"]
+    assert (rate["old"], rate["new"]) == (0.24, 0.01)
+
+
+@pytest.mark.parametrize("validation_split", [0.2, 0.0])
+def test_plots_show(project: Project, validation_split: float) -> None:
+    if validation_split != 0.2:
+        params = project.params()
+        edit(params, "preprocess.validation_split", validation_split)
+        project.write(params)
+        project.repro()
+    project.dvc("plots", "show", "--out", "page")
+    page = (project.folder / "page/index.html").read_text()
+    images = re.findall(r'<img[^>]*src="([^"]+\.png)"', page)
+    assert len(images) == 6
+    for image in images:
+        assert (project.folder / "page" / image).read_bytes().startswith(b"\x89PNG")
+
+    charts = json.loads(project.dvc("plots", "show", "--json"))["data"]
+    rows = {
+        name: chart[0]["content"]["data"]["values"]
+        for name, chart in charts.items()
+        if "content" in chart[0]
+    }
+    history = read_csv(project, "plots/history.csv")
+    assert ("val_loss" in history[0]) == (validation_split > 0)
+    for name in ("loss", "accuracy", "learning_rate"):
+        assert [row | {"rev": "workspace"} for row in history] == [
+            {key: row[key] for key in [*history[0], "rev"]} for row in rows[name]
+        ]
+        assert charts[name][0]["content"]["title"]["text"] in page
+    predictions = read_csv(project, "plots/predictions.csv")
+    assert [(row["actual"], row["predicted"]) for row in rows["confusion"]] == [
+        (row["actual"], row["predicted"]) for row in predictions
+    ]
+    per_class = read_json(project, "metrics/evaluate.json")["per_class"]
+    assert {row["class"]: row["f1"] for row in rows["f1"]} == {
+        row["class"]: row["f1"] for row in per_class
+    }
+    assert len(rows["calibration"]) == len(read_csv(project, "plots/calibration.csv"))
+
+
+def test_experiment_with_another_recipe(project: Project) -> None:
+    output = project.dvc("exp", "run", "--name", "letter", "-S", "recipe=tutorial")
+    assert stages_run(output) == FROM_TRAIN
+    assert project.params()["recipe"] == "tutorial"
+    table = csv.DictReader(io.StringIO(project.dvc("exp", "show", "--csv")))
+    row = {row["Experiment"]: row for row in table}["letter"]
+    assert row["recipe"] == "tutorial"
+    metrics = read_json(project, "metrics/evaluate.json")
+    assert float(row["metrics/evaluate.json:accuracy"]) == metrics["accuracy"]
+    project.dvc("exp", "remove", "letter")

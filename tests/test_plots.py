@@ -1,0 +1,108 @@
+"""The stage plots: what its figures show, pixel by pixel where that can be said."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.conftest import Params, assert_refused, run_stage, write_params
+from tests.conftest import default_params as params_of_project
+
+NAMES = ["samples", "history", "predictions", "mistakes", "confusion", "reliability"]
+
+
+@pytest.fixture
+def folder(trained: Path, tmp_path: Path) -> Path:
+    """Give a folder with all that the stage plots reads."""
+    (tmp_path / "data").symlink_to(trained / "data")
+    shutil.copytree(trained / "plots", tmp_path / "plots")
+    shutil.copytree(trained / "metrics", tmp_path / "metrics")
+    return tmp_path
+
+
+def plot(folder: Path, **settings: int) -> dict[str, Image.Image]:
+    """Run the stage and give its figures."""
+    params: Params = params_of_project()
+    params["plots"] |= settings
+    write_params(folder, params)
+    result = run_stage("plots", folder)
+    assert result.returncode == 0, result.stderr
+    return {name: Image.open(folder / f"plots/{name}.png") for name in NAMES}
+
+
+def blocks(figure: Image.Image, images: np.ndarray, scale: int) -> list[tuple[int, int]]:
+    """Give where each image stands in a figure, every pixel a square of `scale` pixels."""
+    pixels = np.asarray(figure.convert("RGB"))
+    found = []
+    for image in images:
+        block = np.rint(image * 255).astype(np.uint8).repeat(scale, 0).repeat(scale, 1)
+        side = len(block)
+        # Candidates by the first row's first and last pixel; then all of the block.
+        rows, columns = np.nonzero(
+            (pixels[: 1 - side, : 1 - side] == block[0, 0]).all(-1)
+            & (pixels[: 1 - side, side - 1 :] == block[0, -1]).all(-1)
+            & (pixels[side - 1 :, : 1 - side] == block[-1, 0]).all(-1)
+        )
+        places = [
+            (int(row), int(column))
+            for row, column in zip(rows, columns, strict=True)
+            if (pixels[row : row + side, column : column + side] == block).all()
+        ]
+        assert len(places) == 1, "an image is not shown pixel by pixel"
+        found.append(places[0])
+    return found
+
+
+@pytest.mark.parametrize(("columns", "rows", "dpi", "scale"), [(6, 4, 100, 4), (3, 2, 160, 6)])
+def test_images_are_sharp_and_in_order(
+    folder: Path, columns: int, rows: int, dpi: int, scale: int
+) -> None:
+    figures = plot(folder, columns=columns, rows=rows, dpi=dpi)
+    shown = columns * rows
+    predictions = pd.read_csv(folder / "plots/predictions.csv")
+    wrong = predictions[predictions["actual"] != predictions["predicted"]]
+    worst = wrong.sort_values("confidence", ascending=False, kind="stable")["index"][:shown]
+    test = np.load(folder / "data/processed/test/images.npy")
+    train = np.load(folder / "data/processed/train/images.npy")
+    for name, images in (
+        ("samples", train[:shown]),
+        ("predictions", test[:shown]),
+        ("mistakes", test[worst]),
+    ):
+        places = blocks(figures[name], images, scale)
+        assert places == sorted(places)
+        assert len({row for row, _ in places}) == rows
+        assert len({column for _, column in places}) == columns
+
+
+def test_figures_hold_no_version_and_no_date(folder: Path) -> None:
+    for figure in plot(folder).values():
+        assert set(figure.info) <= {"dpi"}
+        assert min(figure.size) > 300
+
+
+def test_no_mistakes_and_no_validation(folder: Path) -> None:
+    path = folder / "plots/predictions.csv"
+    predictions = pd.read_csv(path)
+    predictions["predicted"] = predictions["actual"]
+    predictions.to_csv(path, index=False)
+    history = pd.read_csv(folder / "plots/history.csv")
+    history.drop(columns=["val_loss", "val_accuracy"]).to_csv(
+        folder / "plots/history.csv", index=False
+    )
+    assert set(plot(folder)) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", ["history.csv", "predictions.csv", "calibration.csv"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "other columns"])
+def test_damaged_table_is_refused(folder: Path, name: str, damage: str) -> None:
+    write_params(folder, params_of_project())
+    path = folder / "plots" / name
+    path.unlink()
+    if damage != "missing":
+        path.write_text("" if damage == "empty" else "a,b\n1,2\n")
+    assert_refused(run_stage("plots", folder), f"plots/{name}: ")
+    assert not list(folder.glob("plots/*.png"))
