@@ -10,7 +10,7 @@ repro: $(INSTALLED)
 	dvc repro
 
 test: lint
-	pytest -n 2 --durations=10
+	pytest --numprocesses=2 --dist=loadfile --durations=10
 
 lint: $(INSTALLED)
 	ruff format --check .

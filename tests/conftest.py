@@ -15,6 +15,7 @@ import yaml
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
+STAGES = ("fetch", "preprocess", "train", "evaluate", "plots")
 TOP_LEVEL = [".dvcignore", ".gitignore", "dvc.yaml", "params.yaml"]
 DVC_FILES = [".dvc/.gitignore", ".dvc/config", ".dvc/plots/training_and_validation.json"]
 
@@ -49,9 +50,29 @@ def stages_run(output: str) -> set[str]:
     return set(re.findall(r"^Running stage '(\w+)':$", output, re.MULTILINE))
 
 
+def name_of(value: Any) -> str:
+    """Give the name of a test's parameter, the same in every worker, whatever order a set has."""
+    return " ".join(sorted(value)) or "none" if isinstance(value, set) else str(value)
+
+
 def default_params() -> Params:
     """Give the params.yaml of the project."""
     return yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+def get(params: Params, key: str) -> Any:
+    """Give the value at a dotted key."""
+    for part in key.split("."):
+        params = params[part]
+    return params
+
+
+def put(params: Params, key: str, value: Any) -> None:
+    """Set the value at a dotted key, which must be another one than before."""
+    section, _, last = key.rpartition(".")
+    holder = get(params, section) if section else params
+    assert last not in holder or holder[last] != value
+    holder[last] = value
 
 
 def write_params(folder: Path, params: Params) -> None:

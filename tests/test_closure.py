@@ -15,9 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import ROOT, Project, run
+from tests.conftest import ROOT, STAGES, Project, run
 
-STAGES = ("fetch", "preprocess", "train", "evaluate", "plots")
 HEAVY = {"tensorflow", "keras"}
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from stages.errors import InputError
 from stages.params import TOP_LEVEL, read
-from tests.conftest import ROOT, assert_refused, default_params, run, run_stage, write_params
+from tests.conftest import ROOT, assert_refused, default_params, put, run, run_stage, write_params
 
 # What turns the default parameters into something wrong: the stage that reads the key, the key, a
 # value, and what the one line must say.
@@ -41,13 +41,6 @@ WRONG = [
     ("evaluate", "evaluate.batch_size", 0, "greater than or equal to 1"),
     ("plots", "plots.dpi", 10, "greater than or equal to 50"),
 ]
-
-
-def put(params: dict[str, Any], key: str, value: Any) -> None:
-    *sections, last = key.split(".")
-    for section in sections:
-        params = params[section]
-    params[last] = value
 
 
 @pytest.mark.parametrize(("stage", "key", "value", "says"), WRONG, ids=str)

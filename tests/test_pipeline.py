@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.conftest import ROOT, Params, Project, run, stages_run
+from tests.conftest import STAGES, Project, name_of, put, run, stages_run
 
-FIVE = ("fetch", "preprocess", "train", "evaluate", "plots")
 FROM_TRAIN = {"train", "evaluate", "plots"}
 
 
@@ -24,7 +22,7 @@ def project(
 ) -> Project:
     """Give a project whose first `dvc repro` has run and is committed."""
     project = make_project(tmp_path_factory.mktemp("a folder with spaces") / "Übung")
-    assert project.repro() == set(FIVE)
+    assert project.repro() == set(STAGES)
     project.commit("Run")
     return project
 
@@ -34,57 +32,7 @@ def unchanged(project: Project) -> Any:
     """Bring the project back to its first run after a test."""
     yield
     project.git("reset", "--quiet", "--hard")
-    project.dvc("checkout")
-    assert project.changed() == set()
-
-
-def edit(params: Params, key: str, value: Any) -> None:
-    *sections, last = key.split(".")
-    for section in sections:
-        params = params[section]
-    assert params[last] != value
-    params[last] = value
-
-
-def other(value: Any) -> Any:
-    """Give another value of the same kind, as allowed as the first."""
-    if isinstance(value, list):
-        return [*value, "/another/source"] if isinstance(value[0], str) else [4, 8, 16]
-    if isinstance(value, str):
-        return {"auto": "cpu", "airbench_small": "tutorial"}[value]
-    return value + 1 if isinstance(value, int) else value * 0.5 + 0.01
-
-
-def table_of_params() -> list[tuple[str, set[str]]]:
-    """Give each key of params.yaml, and the stages that read it."""
-    rows = []
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    readers = {"seed": {"train"}, "device": {"train", "evaluate"}, "recipe": {"train"}}
-    for section, content in params.items():
-        if section in readers:
-            rows.append((section, readers[section]))
-        elif section == "recipes":
-            for recipe, keys in content.items():
-                stages = {"train"} if recipe == params["recipe"] else set()
-                rows += [(f"recipes.{recipe}.{key}", stages) for key in keys if key != "model"]
-        else:
-            rows += [(f"{section}.{key}", {section}) for key in content]
-    return rows
-
-
-def readers_of(path: Path) -> set[str]:
-    """Give the stages that a source file belongs to, by the folder it is in."""
-    folder = path.relative_to("stages").parts[0]
-    shared = {
-        "models": {"train"},
-        "device.py": {"train", "evaluate"},
-        "files.py": {"preprocess", "train", "evaluate", "plots"},
-        "arrays.py": {"preprocess", "train", "evaluate", "plots"},
-    }
-    return {folder} if folder in FIVE else shared.get(folder, set(FIVE))
-
-
-SOURCES = sorted(path.relative_to(ROOT) for path in (ROOT / "stages").rglob("*.py"))
+    project.dvc("checkout", "--quiet")
 
 
 def test_second_run_does_nothing(project: Project) -> None:
@@ -93,24 +41,6 @@ def test_second_run_does_nothing(project: Project) -> None:
     assert time.monotonic() - start < 10
     assert "Data and pipelines are up to date." in output
     assert "Running stage" not in output
-
-
-@pytest.mark.parametrize(("key", "stages"), table_of_params(), ids=lambda value: str(value))
-def test_edit_of_a_parameter(project: Project, key: str, stages: set[str]) -> None:
-    params = project.params()
-    value = params
-    for part in key.split("."):
-        value = value[part]
-    edit(params, key, other(value))
-    project.write(params)
-    assert project.changed() == stages
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=str)
-def test_edit_of_a_source_file(project: Project, path: Path) -> None:
-    with (project.folder / path).open("a") as file:
-        file.write("# A comment.\n")
-    assert project.changed() == readers_of(path)
 
 
 @pytest.mark.parametrize(
@@ -127,19 +57,19 @@ def test_edit_of_a_source_file(project: Project, path: Path) -> None:
         ("evaluate.calibration_bins", 10, {"evaluate", "plots"}),
         ("plots.dpi", 60, {"plots"}),
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_stages_that_run_after_an_edit(
     project: Project, key: str, value: Any, stages: set[str]
 ) -> None:
     params = project.params()
-    edit(params, key, value)
+    put(params, key, value)
     project.write(params)
     assert project.repro() == stages
     assert project.changed() == set()
 
 
-@pytest.mark.parametrize("name", ["fetch", "preprocess", "train", "evaluate", "plots"])
+@pytest.mark.parametrize("name", STAGES)
 def test_stage_run_again_gives_the_same_bytes(project: Project, name: str) -> None:
     """A comment in a stage's code reruns that stage; the rest is spared, since nothing changed."""
     with (project.folder / f"stages/{name}/__main__.py").open("a") as file:
@@ -159,7 +89,7 @@ def test_stage_run_again_gives_the_same_bytes(project: Project, name: str) -> No
         ("plots/history.csv", {"train"}),
         ("plots/samples.png", {"plots"}),
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_lost_or_changed_out_comes_back(
     project: Project, out: str, stages: set[str], damage: str
@@ -176,7 +106,7 @@ def test_lost_or_changed_out_comes_back(
 def test_failed_stage_names_the_key_and_loses_nothing(project: Project) -> None:
     model = (project.folder / "models/model.keras").read_bytes()
     params = project.params()
-    edit(params, "recipes.airbench_small.epochs", 0)
+    put(params, "recipes.airbench_small.epochs", 0)
     project.write(params)
     result = run(["dvc", "repro"], project.folder, PYTHONPATH="")
     assert result.returncode != 0
@@ -213,7 +143,7 @@ def test_metrics_show(project: Project) -> None:
 def test_metrics_diff_and_params_diff(project: Project) -> None:
     before = read_json(project, "metrics/evaluate.json")
     params = project.params()
-    edit(params, "recipes.airbench_small.learning_rate", 0.01)
+    put(params, "recipes.airbench_small.learning_rate", 0.01)
     project.write(params)
     project.repro()
     after = read_json(project, "metrics/evaluate.json")
@@ -230,7 +160,7 @@ def test_metrics_diff_and_params_diff(project: Project) -> None:
 def test_plots_show(project: Project, validation_split: float) -> None:
     if validation_split != 0.2:
         params = project.params()
-        edit(params, "preprocess.validation_split", validation_split)
+        put(params, "preprocess.validation_split", validation_split)
         project.write(params)
         project.repro()
     project.dvc("plots", "show", "--out", "page")

@@ -1,7 +1,6 @@
 """Packages of the npm registry, brought by npm itself, so that the user's npm settings hold."""
 
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -30,7 +29,7 @@ def pack(package: str, folder: Path, limits: FetchParams) -> Path:
             f"--fetch-retries={limits.attempts - 1}",
         ]
         process = subprocess.Popen(
-            command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0
+            command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         try:
             with Transfer(package, limits) as bar:
@@ -44,7 +43,7 @@ def pack(package: str, folder: Path, limits: FetchParams) -> Path:
     output, complaints = process.communicate()
     if process.returncode != 0:
         lines = complaints.strip().splitlines() or [f"exit code {process.returncode}"]
-        raise SourceError(lines[0].strip())
+        raise SourceError(" ".join(line.removeprefix("npm error ").strip() for line in lines[:2]))
     return folder / output.strip().splitlines()[-1]
 
 
@@ -62,7 +61,7 @@ def size(folder: Path) -> int:
 def stop(process: subprocess.Popen[str]) -> None:
     """End npm and what it started, where it still runs."""
     if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
+        process.terminate()
         try:
             process.wait(5)
         except subprocess.TimeoutExpired:

@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from stages.cifar10 import CLASSES
 from stages.train.recipes import Training
 
-CLASSES = 10
 VALIDATION_BATCH_SIZE = 500
 IMAGES = tf.TensorSpec((None, 32, 32, 3), tf.float32)
 LABELS = tf.TensorSpec((None,), tf.uint8)
@@ -44,7 +44,7 @@ def train(
     accuracy = keras.metrics.SparseCategoricalAccuracy()
 
     def measure(labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-        value = loss(tf.one_hot(labels, CLASSES), probabilities)
+        value = loss(tf.one_hot(labels, len(CLASSES)), probabilities)
         loss_mean.update_state(value, sample_weight=tf.shape(labels)[0])
         accuracy.update_state(labels, probabilities)
         return value

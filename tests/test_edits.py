@@ -1,0 +1,105 @@
+"""Every edit that a user can make, against the stages that `dvc status` finds changed by it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT, STAGES, Project, get, name_of, put
+
+
+@pytest.fixture(scope="module")
+def reproduced(
+    make_project: Callable[[Path], Project], tmp_path_factory: pytest.TempPathFactory
+) -> Project:
+    """Give a project whose first `dvc repro` has run and is committed."""
+    project = make_project(tmp_path_factory.mktemp("project"))
+    assert project.repro() == set(STAGES)
+    project.commit("Run")
+    assert project.changed() == set()
+    return project
+
+
+@pytest.fixture
+def project(reproduced: Project) -> Iterator[Project]:
+    """Give the project, to be edited; what Git keeps of it is brought back afterwards."""
+    yield reproduced
+    reproduced.git("reset", "--quiet", "--hard")
+
+
+def other(value: Any) -> Any:
+    """Give another value of the same kind, as allowed as the first."""
+    if isinstance(value, list):
+        return [*value, "/another/source"] if isinstance(value[0], str) else [4, 8, 16]
+    if isinstance(value, str):
+        return {"auto": "cpu", "airbench_small": "tutorial"}[value]
+    return value + 1 if isinstance(value, int) else value * 0.5 + 0.01
+
+
+def table_of_params() -> list[tuple[str, set[str]]]:
+    """Give each key of params.yaml, and the stages that read it."""
+    rows = []
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    readers = {"seed": {"train"}, "device": {"train", "evaluate"}, "recipe": {"train"}}
+    for section, content in params.items():
+        if section in readers:
+            rows.append((section, readers[section]))
+        elif section == "recipes":
+            for recipe, keys in content.items():
+                stages = {"train"} if recipe == params["recipe"] else set()
+                rows += [(f"recipes.{recipe}.{key}", stages) for key in keys if key != "model"]
+        else:
+            rows += [(f"{section}.{key}", {section}) for key in content]
+    return rows
+
+
+def readers_of(path: Path) -> set[str]:
+    """Give the stages that a source file belongs to, by the folder it is in."""
+    folder = path.relative_to("stages").parts[0]
+    shared = {
+        "models": {"train"},
+        "device.py": {"train", "evaluate"},
+        "files.py": {"preprocess", "train", "evaluate", "plots"},
+        "arrays.py": {"preprocess", "train", "evaluate", "plots"},
+    }
+    return {folder} if folder in STAGES else shared.get(folder, set(STAGES))
+
+
+SOURCES = sorted(path.relative_to(ROOT) for path in (ROOT / "stages").rglob("*.py"))
+
+
+@pytest.mark.parametrize(("key", "stages"), table_of_params(), ids=name_of)
+def test_edit_of_a_parameter(project: Project, key: str, stages: set[str]) -> None:
+    params = project.params()
+    put(params, key, other(get(params, key)))
+    project.write(params)
+    assert project.changed() == stages
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_edit_of_a_source_file(project: Project, path: Path) -> None:
+    with (project.folder / path).open("a") as file:
+        file.write("# A comment.\n")
+    assert project.changed() == readers_of(path)
+
+
+@pytest.mark.parametrize(
+    ("out", "stage"),
+    [
+        ("data/raw/data_batch_1.bin", "fetch"),
+        ("data/raw/batches.meta.txt", "fetch"),
+        ("data/processed/train/images.npy", "preprocess"),
+        ("models/model.keras", "train"),
+        ("metrics/evaluate.json", "evaluate"),
+        ("plots/mistakes.png", "plots"),
+    ],
+)
+def test_deleted_out(project: Project, out: str, stage: str) -> None:
+    path = project.folder / out
+    content = path.read_bytes()
+    path.unlink()
+    changed = project.changed()
+    path.write_bytes(content)
+    assert stage in changed
