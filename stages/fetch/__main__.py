@@ -54,7 +54,8 @@ def collect(location: str, params: FetchParams, found: dict[str, bytes]) -> None
     finally:
         # Read and judged: a good download is not needed any more, a bad one must not be resumed.
         if path.is_relative_to(DOWNLOADS):
-            path.unlink(missing_ok=True)
+            for part in DOWNLOADS.glob(f"{path.stem}.*"):
+                part.unlink()
 
 
 def from_sources(params: FetchParams) -> dict[str, bytes]:
@@ -104,7 +105,11 @@ def publish(found: dict[str, bytes]) -> None:
 
 def main() -> None:
     params = read("fetch", FetchParams)
-    publish(from_sources(params))
+    try:
+        publish(from_sources(params))
+    finally:
+        if DOWNLOADS.exists() and not any(DOWNLOADS.iterdir()):
+            DOWNLOADS.rmdir()
     print(f"{len(SHA256)} batch files verified in {RAW}")
 
 
