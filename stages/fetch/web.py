@@ -27,6 +27,11 @@ def download(url: str, folder: Path, limits: FetchParams) -> Path:
             time.sleep(min(2**attempt / 2, 10))
         try:
             return _transfer(url, target, limits)
+        except SourceError:
+            # Refused for good, so what is here of it would only take up room.
+            for part in folder.glob(f"{target.name}.*"):
+                part.unlink()
+            raise
         except BROKEN as error:
             reason = describe(error)
     attempts = "1 attempt" if limits.attempts == 1 else f"{limits.attempts} attempts"
