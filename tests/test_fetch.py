@@ -1,11 +1,17 @@
 """The stage fetch, from real servers and real archives of all 60,000 images."""
 
+import fcntl
 import gzip
 import hashlib
 import io
 import os
+import pty
 import shutil
+import struct
+import subprocess
+import sys
 import tarfile
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +23,7 @@ import pytest
 
 from stages.cifar10 import META_FILE, SHA256, TEST_BATCH
 from tests.archives import SHUFFLED, add, make_parquet, make_pictures, make_tar, png
-from tests.conftest import Run, assert_refused, default_params, run_stage, write_params
+from tests.conftest import ROOT, Run, assert_refused, default_params, run_stage, write_params
 from tests.servers import Server, serving
 
 REFUSED = "http://127.0.0.1:9/cifar-10-binary.tar.gz"
@@ -68,6 +74,30 @@ def test_every_encoding_gives_the_published_bytes(
     result = fetch(tmp_path, [f"{server.url}/{name}" for name in names])
     assert result.returncode == 0, result.stderr
     assert_published(tmp_path)
+
+
+def test_download_draws_a_bar_on_a_terminal(tmp_path: Path, server: Server) -> None:
+    params = default_params()
+    params["fetch"]["sources"] = [f"{server.url}/binary.tar.gz"]
+    write_params(tmp_path, params)
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    command = [sys.executable, "-m", "stages.fetch"]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=env, stderr=end, stdout=subprocess.DEVNULL
+    )
+    os.close(end)
+    drawn = b""
+    try:
+        while chunk := os.read(terminal, 1 << 16):
+            drawn += chunk
+    except OSError:
+        # What Linux gives when the other end is closed.
+        pass
+    os.close(terminal)
+    assert process.wait() == 0
+    assert b"binary.tar.gz: 100%|" in drawn
 
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
