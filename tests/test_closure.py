@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import ROOT, STAGES, Project, run
+from tests.conftest import ROOT, STAGES, Project, default_params, run
 
 HEAVY = {"tensorflow", "keras"}
 
@@ -156,7 +156,7 @@ def test_read_files_are_declared(traces: dict[str, Any], stage: str) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_read_parameters_are_declared(traces: dict[str, Any], stage: str) -> None:
-    recipe = yaml.safe_load((ROOT / "params.yaml").read_text())["recipe"]
+    recipe = default_params()["recipe"]
     params = pipeline(ROOT)[stage]["params"]
     declared = {param.replace("${recipe}", recipe) for param in params}
     used = {key.replace(".", "/") for key in traces[stage]["keys"]}

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.conftest import ROOT, STAGES, Project, get, name_of, put
+from tests.conftest import ROOT, STAGES, Project, default_params, get, name_of, put
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +40,7 @@ def other(value: Any) -> Any:
 def table_of_params() -> list[tuple[str, set[str]]]:
     """Give each key of params.yaml, and the stages that read it."""
     rows = []
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params = default_params()
     readers = {"seed": {"train"}, "device": {"train", "evaluate"}, "recipe": {"train"}}
     for section, content in params.items():
         if section in readers:

@@ -59,7 +59,7 @@ def size(folder: Path) -> int:
 
 
 def stop(process: subprocess.Popen[str]) -> None:
-    """End npm and what it started, where it still runs."""
+    """End npm where it still runs."""
     if process.poll() is None:
         process.terminate()
         try:
