@@ -33,7 +33,7 @@ def other(value: Any) -> Any:
     if isinstance(value, list):
         return [*value, "/another/source"] if isinstance(value[0], str) else [4, 8, 16]
     if isinstance(value, str):
-        return {"auto": "cpu", "airbench_small": "tutorial"}[value]
+        return {"auto": "cpu", "airbench_small": "tutorial", "flip_translate": "flip"}[value]
     return value + 1 if isinstance(value, int) else value * 0.5 + 0.01
 
 

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.cifar10 import CLASSES
+from stages.evaluate.augmentation import views
 from stages.evaluate.calibration import calibration, expected_calibration_error
-from tests.conftest import assert_refused, run_stage
+from stages.evaluate.params import Tta
+from tests.conftest import Params, assert_refused, run_stage, write_params
 
 import keras  # isort: skip
 
@@ -28,13 +31,49 @@ def test_calibration_by_hand() -> None:
     assert expected_calibration_error(bins) == pytest.approx(expected)
 
 
-def test_metrics_follow_from_the_model(trained: Path) -> None:
+def test_views_by_hand() -> None:
+    image = np.arange(9, dtype=np.float32).reshape(1, 3, 3, 1)
+    (weight, found), *others = views(image, "none")
+    assert (weight, found.tolist(), others) == (1, image.tolist(), [])
+
+    mirrored = [[2, 1, 0], [5, 4, 3], [8, 7, 6]]
+    flips = [(weight, view[0, :, :, 0].tolist()) for weight, view in views(image, "flip")]
+    assert flips == [(0.5, image[0, :, :, 0].tolist()), (0.5, mirrored)]
+
+    # Up and left, the border mirrored without its outermost row; then down and right.
+    down = [[4, 3, 4], [1, 0, 1], [4, 3, 4]]
+    up = [[4, 5, 4], [7, 8, 7], [4, 5, 4]]
+    six = [(weight, view[0, :, :, 0].tolist()) for weight, view in views(image, "flip_translate")]
+    assert six[:2] == [(0.25, view) for _, view in flips]
+    for (weight, view), expected in zip(six[2::2], (down, up), strict=True):
+        assert (weight, view) == (0.125, expected)
+    for (weight, view), (_, other) in zip(six[3::2], six[2::2], strict=True):
+        assert (weight, view) == (0.125, [row[::-1] for row in other])
+
+
+@pytest.mark.parametrize("tta", ["none", "flip", "flip_translate"])
+def test_metrics_follow_from_the_model(trained: Path, tmp_path: Path, tta: Tta) -> None:
+    for name in ("data", "models"):
+        (tmp_path / name).symlink_to(trained / name)
+    params: Params = yaml.safe_load((trained / "params.yaml").read_text())
+    params["evaluate"]["tta"] = tta
+    write_params(tmp_path, params)
+    result = run_stage("evaluate", tmp_path)
+    assert result.returncode == 0, result.stderr
+    trained = tmp_path
+
     images = np.load(trained / "data/processed/test/images.npy")
     labels = np.load(trained / "data/processed/test/labels.npy")
-    probabilities = keras.saving.load_model(trained / "models/model.keras")(images).numpy()
+    model = keras.saving.load_model(trained / "models/model.keras")
+    answers = [(weight, model(view).numpy()) for weight, view in views(images, tta)]
+    probabilities = np.prod([answer**weight for weight, answer in answers], axis=0)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
     predicted = probabilities.argmax(1)
     metrics = json.loads((trained / "metrics/evaluate.json").read_text())
 
+    assert metrics["tta"] == tta
+    plain = model(images).numpy().argmax(1)
+    assert metrics["accuracy_without_tta"] == pytest.approx((plain == labels).mean(), abs=1e-6)
     n, p = len(labels), (predicted == labels).mean()
     assert metrics["accuracy"] == pytest.approx(p, abs=1e-6)
     loss = -np.log(probabilities[np.arange(n), labels])

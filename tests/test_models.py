@@ -3,13 +3,16 @@
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.models import airbench, tutorial
-from stages.models.fused_batch_normalization import FusedBatchNormalization, with_stock_layers
+from stages.models.fused_batch_normalization import FusedBatchNormalization
+from stages.models.stock_layers import with_stock_layers
+from stages.models.winograd import WinogradConv2D, transforms
 from stages.train.saving import save_model
 from tests.conftest import run
 
@@ -112,6 +115,50 @@ def test_fused_normalization_equals_keras(training: bool, scale: bool) -> None:
     for expected, found in zip(*results, strict=True):
         # The fused kernel's moving variance is the unbiased one, n / (n - 1) of Keras's.
         np.testing.assert_allclose(found, expected, rtol=4e-3, atol=4e-3)
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (3, 3), (5, 9), (7, 7), (11, 15), (23, 31), (32, 32)])
+def test_winograd_convolution_equals_keras(shape: tuple[int, int]) -> None:
+    """Outputs and gradients, with Keras's convolution in float64 as the truth."""
+    x = np.random.default_rng(0).normal(size=(6, *shape, 16))
+    truth = keras.layers.Conv2D(24, 3, padding="same", activation="gelu", dtype="float64")
+    ours = WinogradConv2D(24, 3, padding="same", activation="gelu")
+    results = []
+    for layer in (truth, ours):
+        layer.build(x.shape)
+        layer.set_weights(truth.get_weights())
+        with tf.GradientTape() as tape:
+            inputs = tf.constant(x, layer.compute_dtype)
+            tape.watch(inputs)
+            outputs = layer(inputs, training=True)
+            loss = tf.reduce_sum(outputs**2)
+        results.append([outputs, *tape.gradient(loss, [inputs, *layer.trainable_weights])])
+    for expected, found in zip(*results, strict=True):
+        error = np.sqrt(np.mean((found.numpy() - expected) ** 2)) / np.std(expected)
+        assert error < 1e-4
+
+
+def test_winograd_convolution_needs_fewer_products() -> None:
+    for side, direct in [(3, 9), (7, 21), (15, 45), (31, 93)]:
+        to_points, to_outputs, _ = transforms(side)
+        assert to_points.shape == to_outputs.shape[::-1]
+        assert len(to_points) ** 2 < 0.5 * direct**2
+
+
+@pytest.mark.parametrize(
+    "settings", [{"kernel_size": 5}, {"strides": 2}, {"padding": "valid"}, {"groups": 2}], ids=str
+)
+def test_winograd_convolution_refuses_what_it_cannot_do(settings: dict[str, Any]) -> None:
+    layer = WinogradConv2D(**({"filters": 8, "kernel_size": 3, "padding": "same"} | settings))
+    with pytest.raises(ValueError, match="only 3 x 3"):
+        layer.build((None, 8, 8, 4))
+
+
+def test_network_at_another_side_shares_its_weights(model: keras.Model) -> None:
+    small = airbench.at_side(model, 24)
+    assert small.input_shape == (None, 24, 24, 3)
+    assert small.output_shape == (None, 10)
+    assert small.weights == model.weights
 
 
 def test_saved_model_is_the_same_in_plain_keras(

@@ -14,11 +14,12 @@ import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.models import tutorial
-from stages.train.batches import FlippedAndTranslated, Shuffled
+from stages.train.batches import FlippedAndTranslated, Shuffled, shrunk
 from stages.train.loop import train
 from stages.train.muon import Muon, orthogonalized
+from stages.train.params import AirbenchRecipe
 from stages.train.randomness import stream
-from stages.train.recipes import Training
+from stages.train.recipes import Phase, Training, assemble
 from tests.conftest import ROOT, assert_refused, run_stage, small_params, write_params
 
 import keras  # isort: skip
@@ -40,8 +41,9 @@ def test_loop_does_what_fit_does(arrays: Path) -> None:
     keras.utils.set_random_seed(0)
     model = tutorial.build(8, 16, 0.25, 0.5)
     optimizer = keras.optimizers.RMSprop()
-    training = Training(model, optimizer, loss, batches)
-    rows = list(train(training, 2, validation_images, validation_labels))
+    phase = Phase(range(2), model, model.trainable_variables, batches)
+    training = Training(model, optimizer, loss, [phase])
+    rows = list(train(training, validation_images, validation_labels))
 
     keras.utils.set_random_seed(0)
     expected = tutorial.build(8, 16, 0.25, 0.5)
@@ -154,6 +156,47 @@ def test_translation_moves_by_up_to_its_pixels() -> None:
     # Beyond the border, the image is mirrored, its outermost row not repeated.
     far = picked[(moved_down == 2)][0, :, 16, 0]
     assert far.tolist() == [*range(2, 32), 30, 29]
+
+
+def test_shrunk_keeps_what_an_image_shows() -> None:
+    row, column = np.mgrid[:32, :32].astype(np.float32)
+    images = np.stack([row, column, row], axis=-1)[None]
+    small = shrunk(images, 24)
+    assert small.shape == (1, 24, 24, 3)
+    # The centre of pixel i of 24 lies at (i + 0.5) * 32 / 24 - 0.5 of 32; borders are averaged.
+    expected = (np.arange(24) + 0.5) * 32 / 24 - 0.5
+    np.testing.assert_allclose(small[0, 1:-1, 5, 0], expected[1:-1], atol=0.05)
+    np.testing.assert_allclose(small[0, 5, 1:-1, 1], expected[1:-1], atol=0.05)
+    assert shrunk(images, 32) is images
+
+
+def test_phases_of_airbench(arrays: Path) -> None:
+    """Shrunk images in two epochs, the first layer's bias trained in three of five."""
+    images, labels = load(arrays, "train")
+    recipe = small_params(arrays)["recipes"]["airbench_small"] | {
+        "epochs": 5,
+        "low_resolution": 16,
+        "low_resolution_epochs": 2,
+        "whitening_epochs": 3,
+    }
+    training = assemble(AirbenchRecipe(**recipe), images, labels, seed=0)
+    assert [phase.epochs for phase in training.phases] == [range(2), range(2, 3), range(3, 5)]
+    sides = [phase.model.input_shape[1] for phase in training.phases]
+    assert sides == [16, 32, 32]
+    assert training.model.input_shape == (None, 32, 32, 3)
+    for phase in training.phases:
+        batch, _ = next(phase.batches.epoch(0))
+        assert batch.shape[1:] == phase.model.input_shape[1:]
+        assert phase.model.trainable_variables == training.model.trainable_variables
+
+    bias = training.model.get_layer("whitening").bias
+    biases = [bias.numpy() for _ in train(training, images[:0], labels[:0])]
+    assert len(biases) == 5
+    assert (biases[0] != 0).any()
+    assert (biases[1] != biases[0]).any()
+    assert (biases[2] != biases[1]).any()
+    np.testing.assert_array_equal(biases[3], biases[2])
+    np.testing.assert_array_equal(biases[4], biases[2])
 
 
 def test_streams_are_independent() -> None:

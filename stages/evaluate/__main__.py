@@ -13,6 +13,7 @@ from sklearn.metrics import precision_recall_fscore_support
 from stages import arrays, device
 from stages.cifar10 import CLASSES
 from stages.errors import InputError, exit_with_message
+from stages.evaluate.augmentation import predict
 from stages.evaluate.calibration import calibration, expected_calibration_error
 from stages.evaluate.params import EvaluateParams
 from stages.files import replacing
@@ -82,7 +83,8 @@ def main() -> None:
     images, labels = arrays.load("test")
     place = device.select(wanted)
     with tf.device(place.to_string()):
-        probabilities = load_model().predict(images, params.batch_size, verbose=0)
+        model = load_model()
+        probabilities, plain = predict(model, images, params.tta, params.batch_size)
 
     table = predictions_table(probabilities, labels)
     correct = (table["actual"] == table["predicted"]).to_numpy()
@@ -96,17 +98,18 @@ def main() -> None:
         "accuracy": float(correct.mean()),
         "accuracy_low": float(interval.low),
         "accuracy_high": float(interval.high),
+        "accuracy_without_tta": float((plain.argmax(axis=1) == labels).mean()),
         "macro_f1": float(np.mean([row["f1"] for row in per_class])),
         "expected_calibration_error": expected_calibration_error(bins),
     }
-    rounded = {name: round(value, 6) for name, value in metrics.items()}
+    results = {"tta": params.tta} | {name: round(value, 6) for name, value in metrics.items()}
 
     for path, content in ((PREDICTIONS, table), (CALIBRATION, bins)):
         with replacing(path) as unfinished:
             content.to_csv(unfinished, index=False, float_format="%.6f")
     with replacing(METRICS) as unfinished:
-        unfinished.write_text(json.dumps(rounded | {"per_class": per_class}, indent=2) + "\n")
-    print(f"test accuracy {metrics['accuracy']:.4f}, 95 % interval", end=" ")
+        unfinished.write_text(json.dumps(results | {"per_class": per_class}, indent=2) + "\n")
+    print(f"test accuracy {metrics['accuracy']:.4f} (tta {params.tta}), 95 % interval", end=" ")
     print(f"{interval.low:.4f} to {interval.high:.4f}; loss {metrics['loss']:.4f}")
 
 

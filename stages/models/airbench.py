@@ -8,6 +8,7 @@ import numpy as np
 from keras import layers
 
 from stages.models.fused_batch_normalization import FusedBatchNormalization
+from stages.models.winograd import WinogradConv2D
 
 
 def build(
@@ -46,7 +47,7 @@ def build(
     for block, width in enumerate(widths, start=1):
         for half in "ab":
             name = f"block{block}{half}"
-            convolution = layers.Conv2D(width, 3, padding="same", use_bias=False, name=name)
+            convolution = WinogradConv2D(width, 3, padding="same", use_bias=False, name=name)
             convolutions.append(convolution)
             x = convolution(x)
             if half == "a":
@@ -64,6 +65,14 @@ def build(
     weights = generator.uniform(-1, 1, head.kernel.shape)
     head.kernel.assign(weights / weights.std())
     return model
+
+
+def at_side(model: keras.Model, side: int) -> keras.Model:
+    """Give the same network, its weights shared, for images (n, side, side, 3)."""
+    x = images = keras.Input((side, side, 3))
+    for layer in model.layers[1:]:
+        x = layer(x)
+    return keras.Model(images, x)
 
 
 def whitening_kernel(images: np.ndarray, epsilon: float) -> np.ndarray:

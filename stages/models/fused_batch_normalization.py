@@ -8,7 +8,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     """Normalizes (n, height, width, channels) over all axes but the last.
 
     It has the weights and the configuration of its base class, so a trained network can be saved
-    with the stock layer in its place (`with_stock_layers`).
+    with the stock layer in its place (`stages.models.stock_layers`).
     """
 
     def call(
@@ -30,17 +30,3 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + batch * (1 - self.momentum))
         return outputs
-
-
-def with_stock_layers(model: keras.Model) -> keras.Model:
-    """Give the same network with Keras's own layers only, for a file that any Keras loads."""
-
-    def stock(layer: keras.layers.Layer) -> keras.layers.Layer:
-        kind = type(layer)
-        if kind is FusedBatchNormalization:
-            kind = keras.layers.BatchNormalization
-        return kind.from_config(layer.get_config())
-
-    copy = keras.models.clone_model(model, clone_function=stock)
-    copy.set_weights(model.get_weights())
-    return copy

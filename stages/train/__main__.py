@@ -13,7 +13,7 @@ import tensorflow as tf
 from stages import arrays, device
 from stages.errors import exit_with_message
 from stages.files import replacing
-from stages.models.fused_batch_normalization import with_stock_layers
+from stages.models.stock_layers import with_stock_layers
 from stages.params import read
 from stages.train.loop import Row, train
 from stages.train.params import Seed, read_recipe
@@ -68,7 +68,7 @@ def main() -> None:
     rows: list[Row] = []
     with tf.device(place.to_string()):
         training = assemble(recipe, images, labels, seed)
-        for row in train(training, recipe.epochs, *validation):
+        for row in train(training, *validation):
             rows.append(row)
             write_history(rows)
     print(f"trained for {time.monotonic() - start:.0f} s")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+import tensorflow as tf
 
 from stages.train.randomness import stream
 
@@ -64,3 +65,10 @@ class FlippedAndTranslated(Shuffled):
             rows, columns = (top + span)[:, :, None], (left + span)[:, None, :]
             images = self.padded[index[:, None, None], rows, columns]
             yield images[:, :, ::-1] if epoch % 2 else images, self.labels[index]
+
+
+def shrunk(images: np.ndarray, side: int) -> np.ndarray:
+    """Give images, float32 (n, height, width, 3), resized to (n, side, side, 3)."""
+    if side == images.shape[1]:
+        return images
+    return tf.image.resize(images, (side, side), antialias=True).numpy()

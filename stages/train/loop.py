@@ -5,7 +5,7 @@ A loop of our own instead of `fit`, because `fit` of Keras 3 does not run on sev
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
@@ -13,23 +13,21 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from stages.cifar10 import CLASSES
-from stages.train.recipes import Training
+from stages.train.recipes import Phase, Training
 
 VALIDATION_BATCH_SIZE = 500
-IMAGES = tf.TensorSpec((None, 32, 32, 3), tf.float32)
 LABELS = tf.TensorSpec((None,), tf.uint8)
 
 Row = dict[str, float]
 
 
 def train(
-    training: Training, epochs: int, validation_images: np.ndarray, validation_labels: np.ndarray
+    training: Training, validation_images: np.ndarray, validation_labels: np.ndarray
 ) -> Iterator[Row]:
     """Train, and give the history's row after each epoch.
 
     Args:
         training: what to train, and on which batches.
-        epochs: passes over the training images.
         validation_images: float32 (n, 32, 32, 3) in [0, 1]; n may be 0.
         validation_labels: uint8 (n,).
 
@@ -38,8 +36,8 @@ def train(
         val_loss and val_accuracy where there are validation images, and the learning rate of the
         epoch's first step.
     """
-    model, optimizer, loss = training.model, training.optimizer, training.loss
-    optimizer.build(model.trainable_variables)
+    optimizer, loss = training.optimizer, training.loss
+    optimizer.build(training.model.trainable_variables)
     loss_mean = keras.metrics.Mean()
     accuracy = keras.metrics.SparseCategoricalAccuracy()
 
@@ -49,16 +47,18 @@ def train(
         accuracy.update_state(labels, probabilities)
         return value
 
-    @tf.function(input_signature=[IMAGES, LABELS])
-    def training_step(images: tf.Tensor, labels: tf.Tensor) -> None:
-        with tf.GradientTape() as tape:
-            value = measure(labels, model(images, training=True))
-        gradients = tape.gradient(value, model.trainable_variables)
-        optimizer.apply(gradients, model.trainable_variables)
+    def training_step(phase: Phase) -> Callable[[tf.Tensor, tf.Tensor], None]:
+        @tf.function(input_signature=[images_of(phase.model), LABELS])
+        def step(images: tf.Tensor, labels: tf.Tensor) -> None:
+            with tf.GradientTape() as tape:
+                value = measure(labels, phase.model(images, training=True))
+            optimizer.apply(tape.gradient(value, phase.variables), phase.variables)
 
-    @tf.function(input_signature=[IMAGES, LABELS])
+        return step
+
+    @tf.function(input_signature=[images_of(training.model), LABELS])
     def validation_step(images: tf.Tensor, labels: tf.Tensor) -> None:
-        measure(labels, model(images, training=False))
+        measure(labels, training.model(images, training=False))
 
     def results(prefix: str = "") -> Row:
         row = {f"{prefix}loss": loss_mean.result(), f"{prefix}accuracy": accuracy.result()}
@@ -66,25 +66,42 @@ def train(
         accuracy.reset_state()
         return {name: float(value) for name, value in row.items()}
 
-    for epoch in range(epochs):
-        start = time.monotonic()
-        learning_rate = float(optimizer.learning_rate)
-        title = f"epoch {epoch + 1}/{epochs}"
-        # disable=None: no bar where standard error is not a terminal.
-        bar = tqdm(total=len(training.batches), desc=title, unit="step", leave=False, disable=None)
-        with bar:
-            for images, labels in training.batches.epoch(epoch):
-                training_step(images, labels)
-                bar.update()
-        row = {"epoch": epoch + 1} | results()
-        seconds = time.monotonic() - start
-        for first in range(0, len(validation_labels), VALIDATION_BATCH_SIZE):
-            part = slice(first, first + VALIDATION_BATCH_SIZE)
-            validation_step(validation_images[part], validation_labels[part])
-        if len(validation_labels):
-            row |= results("val_")
-        measured = "  ".join(
-            f"{name} {value:.4f}" for name, value in row.items() if name != "epoch"
-        )
-        print(f"{title}  {measured}  {seconds:.1f} s", flush=True)
-        yield row | {"learning_rate": learning_rate}
+    last = training.phases[-1].epochs[-1] + 1
+    for phase in training.phases:
+        step = training_step(phase)
+        for epoch in phase.epochs:
+            start = time.monotonic()
+            learning_rate = float(optimizer.learning_rate)
+            title = f"epoch {epoch + 1}/{last}"
+            # disable=None: no bar where standard error is not a terminal.
+            steps = len(phase.batches)
+            with tqdm(total=steps, desc=title, unit="step", leave=False, disable=None) as bar:
+                for images, labels in prepared_ahead(phase, epoch):
+                    step(images, labels)
+                    bar.update()
+            row = {"epoch": epoch + 1} | results()
+            seconds = time.monotonic() - start
+            for first in range(0, len(validation_labels), VALIDATION_BATCH_SIZE):
+                part = slice(first, first + VALIDATION_BATCH_SIZE)
+                validation_step(validation_images[part], validation_labels[part])
+            if len(validation_labels):
+                row |= results("val_")
+            measured = "  ".join(
+                f"{name} {value:.4f}" for name, value in row.items() if name != "epoch"
+            )
+            print(f"{title}  {measured}  {seconds:.1f} s", flush=True)
+            yield row | {"learning_rate": learning_rate}
+
+
+def images_of(model: keras.Model) -> tf.TensorSpec:
+    """Give the type of the images that `model` takes."""
+    return tf.TensorSpec(model.input_shape, tf.float32)
+
+
+def prepared_ahead(phase: Phase, epoch: int) -> tf.data.Dataset:
+    """Give an epoch's batches, the next one made while the last one trains."""
+    batches = tf.data.Dataset.from_generator(
+        lambda: phase.batches.epoch(epoch),
+        output_signature=(images_of(phase.model), LABELS),
+    )
+    return batches.prefetch(1)

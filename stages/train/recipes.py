@@ -1,25 +1,38 @@
-"""Puts the parts of a recipe together: network, optimizer, loss and batches."""
+"""Puts the parts of a recipe together: network, optimizer, loss and what each epoch trains on."""
 
 from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
 
 import keras
 import numpy as np
 
+from stages.cifar10 import SIDE
 from stages.models import airbench, tutorial
-from stages.train.batches import FlippedAndTranslated, Shuffled
+from stages.train.batches import FlippedAndTranslated, Shuffled, shrunk
 from stages.train.muon import Muon
 from stages.train.params import AirbenchRecipe, Recipe, TutorialRecipe
 from stages.train.randomness import stream
 
 
 @dataclass(frozen=True)
+class Phase:
+    """Consecutive epochs that train the same variables on images of the same size."""
+
+    epochs: range
+    model: keras.Model
+    variables: list[keras.Variable]
+    batches: Shuffled
+
+
+@dataclass(frozen=True)
 class Training:
-    """What the training loop works on."""
+    """What the training loop works on; the networks of its phases share their weights."""
 
     model: keras.Model
     optimizer: keras.optimizers.Optimizer
     loss: keras.losses.CategoricalCrossentropy
-    batches: Shuffled
+    phases: list[Phase]
 
 
 def assemble(recipe: Recipe, images: np.ndarray, labels: np.ndarray, seed: int) -> Training:
@@ -40,11 +53,13 @@ def assemble_tutorial(
     recipe: TutorialRecipe, images: np.ndarray, labels: np.ndarray, seed: int
 ) -> Training:
     """RMSprop at a constant rate, images as they are."""
+    model = tutorial.build(recipe.filters, recipe.dense_units, recipe.dropout, recipe.dense_dropout)
+    batches = Shuffled(images, labels, recipe.batch_size, seed)
     return Training(
-        tutorial.build(recipe.filters, recipe.dense_units, recipe.dropout, recipe.dense_dropout),
+        model,
         keras.optimizers.RMSprop(recipe.learning_rate, recipe.rho, recipe.momentum, recipe.epsilon),
         keras.losses.CategoricalCrossentropy(),
-        Shuffled(images, labels, recipe.batch_size, seed),
+        [Phase(range(recipe.epochs), model, model.trainable_variables, batches)],
     )
 
 
@@ -52,10 +67,19 @@ def assemble_airbench(
     recipe: AirbenchRecipe, images: np.ndarray, labels: np.ndarray, seed: int
 ) -> Training:
     """Muon and SGD at rates that fall linearly to zero, images flipped and translated."""
-    batches = FlippedAndTranslated(images, labels, recipe.batch_size, recipe.translation, seed)
+    model = airbench.build(
+        recipe.widths,
+        recipe.batch_norm_momentum,
+        recipe.batch_norm_epsilon,
+        np.asarray(images[: recipe.whitening_images]),
+        recipe.whitening_epsilon,
+        stream(seed, "weights"),
+    )
+    phases = airbench_phases(recipe, model, images, labels, seed)
+    steps = len(phases[0].batches)
 
     def falling(rate: float, epochs: int) -> keras.optimizers.schedules.PolynomialDecay:
-        return keras.optimizers.schedules.PolynomialDecay(rate, epochs * len(batches), 0.0)
+        return keras.optimizers.schedules.PolynomialDecay(rate, epochs * steps, 0.0)
 
     # The paper's rates are for the sum of a batch's losses, the loop's gradients for their mean.
     bias = recipe.bias_learning_rate * recipe.batch_size
@@ -72,13 +96,36 @@ def assemble_airbench(
         recipe.sgd_momentum,
         recipe.weight_decay * recipe.batch_size,
     )
-    model = airbench.build(
-        recipe.widths,
-        recipe.batch_norm_momentum,
-        recipe.batch_norm_epsilon,
-        np.asarray(images[: recipe.whitening_images]),
-        recipe.whitening_epsilon,
-        stream(seed, "weights"),
-    )
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
-    return Training(model, optimizer, loss, batches)
+    return Training(model, optimizer, loss, phases)
+
+
+def airbench_phases(
+    recipe: AirbenchRecipe, model: keras.Model, images: np.ndarray, labels: np.ndarray, seed: int
+) -> list[Phase]:
+    """Shrink the images of the first epochs, and train the first layer's bias in some of them."""
+    everything = model.trainable_variables
+    without_bias = [v for v in everything if not v.path.endswith("whitening/bias")]
+
+    @cache
+    def batches(side: int) -> FlippedAndTranslated:
+        return FlippedAndTranslated(
+            shrunk(images, side), labels, recipe.batch_size, recipe.translation, seed
+        )
+
+    phases = []
+    for (is_low, trains_bias), epochs in groupby(
+        range(recipe.epochs),
+        lambda epoch: (epoch < recipe.low_resolution_epochs, epoch < recipe.whitening_epochs),
+    ):
+        first, *others = epochs
+        side = recipe.low_resolution if is_low else SIDE
+        phases.append(
+            Phase(
+                range(first, first + 1 + len(others)),
+                airbench.at_side(model, side),
+                everything if trains_bias else without_bias,
+                batches(side),
+            )
+        )
+    return phases
