@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
+# PyTorch, which only the benchmark compares with.
+PEER := .venv-bench/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test lint lock
+.PHONY: repro test lint bench lock
 
 repro: $(INSTALLED)
 	dvc repro
@@ -15,7 +17,17 @@ test: lint
 lint: $(INSTALLED)
 	ruff format --check .
 	ruff check .
-	mypy stages tests
+	mypy stages tests benchmarks
+
+# Nothing else should run meanwhile. BENCH=--quick ends within 10 minutes.
+bench: $(INSTALLED) $(PEER)
+	dvc repro preprocess
+	python -m benchmarks $(BENCH)
+
+$(PEER): benchmarks/requirements.txt
+	$(PYTHON) -m venv --clear .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 $(INSTALLED): requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or \

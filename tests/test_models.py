@@ -49,7 +49,7 @@ def images() -> np.ndarray:
 @pytest.fixture
 def model(images: np.ndarray) -> keras.Model:
     """Give a small airbench network, as it is before training."""
-    return airbench.build([24, 96, 96], 0.6, 1e-12, images, 5e-4, np.random.default_rng(0))
+    return airbench.build([24, 96, 96], 0.6, 1e-12, images, 5e-4, np.random.default_rng(0), True)
 
 
 def test_tutorial_is_the_tutorials_network() -> None:
@@ -71,7 +71,7 @@ def test_tutorial_is_the_tutorials_network() -> None:
 
 
 def test_airbench94_has_the_published_size(images: np.ndarray) -> None:
-    model = airbench.build([64, 256, 256], 0.6, 1e-12, images, 5e-4, np.random.default_rng(0))
+    model = airbench.build([64, 256, 256], 0.6, 1e-12, images, 5e-4, np.random.default_rng(0), True)
     # 24 biases, six convolutions, six offsets and the head learn.
     convolutions = 9 * (24 * 64 + 64 * 64 + 64 * 256 + 3 * 256 * 256)
     trainable = 24 + convolutions + 2 * 64 + 4 * 256 + 2560

@@ -179,7 +179,7 @@ def test_phases_of_airbench(arrays: Path) -> None:
         "low_resolution_epochs": 2,
         "whitening_epochs": 3,
     }
-    training = assemble(AirbenchRecipe(**recipe), images, labels, seed=0)
+    training = assemble(AirbenchRecipe(**recipe), images, labels, seed=0, winograd=True)
     assert [phase.epochs for phase in training.phases] == [range(2), range(2, 3), range(3, 5)]
     sides = [phase.model.input_shape[1] for phase in training.phases]
     assert sides == [16, 32, 32]

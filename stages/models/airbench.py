@@ -18,6 +18,7 @@ def build(
     whitening_images: np.ndarray,
     whitening_epsilon: float,
     generator: np.random.Generator,
+    winograd: bool,
 ) -> keras.Model:
     """Give the network: images, float32 (n, 32, 32, 3) in [0, 1], to probabilities (n, 10).
 
@@ -28,7 +29,10 @@ def build(
         whitening_images: float32 (n, 32, 32, 3) in [0, 1], whose patches set the first layer.
         whitening_epsilon: added to the variances of the patches' components.
         generator: draws the initial weights.
+        winograd: convolve by `WinogradConv2D`, which is for CPUs; the results are the same but for
+            rounding.
     """
+    convolution_layer = WinogradConv2D if winograd else layers.Conv2D
     mean = whitening_images.mean((0, 1, 2), dtype=np.float64)
     variance = whitening_images.var((0, 1, 2), dtype=np.float64)
     kernel = whitening_kernel((whitening_images - mean) / np.sqrt(variance), whitening_epsilon)
@@ -47,7 +51,7 @@ def build(
     for block, width in enumerate(widths, start=1):
         for half in "ab":
             name = f"block{block}{half}"
-            convolution = WinogradConv2D(width, 3, padding="same", use_bias=False, name=name)
+            convolution = convolution_layer(width, 3, padding="same", use_bias=False, name=name)
             convolutions.append(convolution)
             x = convolution(x)
             if half == "a":

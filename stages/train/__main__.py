@@ -67,7 +67,7 @@ def main() -> None:
     start = time.monotonic()
     rows: list[Row] = []
     with tf.device(place.to_string()):
-        training = assemble(recipe, images, labels, seed)
+        training = assemble(recipe, images, labels, seed, winograd=place.device_type == "CPU")
         for row in train(training, *validation):
             rows.append(row)
             write_history(rows)

@@ -19,6 +19,34 @@ VALIDATION_BATCH_SIZE = 500
 LABELS = tf.TensorSpec((None,), tf.uint8)
 
 Row = dict[str, float]
+Step = Callable[[tf.Tensor, tf.Tensor], None]
+
+
+class Meter:
+    """Mean loss and accuracy over the batches since the last results."""
+
+    def __init__(self, loss: keras.losses.CategoricalCrossentropy):
+        """Take the loss, of one-hot labels and probabilities."""
+        self.loss = loss
+        self.loss_mean = keras.metrics.Mean()
+        self.accuracy = keras.metrics.SparseCategoricalAccuracy()
+
+    def measure(self, labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+        """Give the mean loss of a batch, and count it."""
+        value = self.loss(tf.one_hot(labels, len(CLASSES)), probabilities)
+        self.loss_mean.update_state(value, sample_weight=tf.shape(labels)[0])
+        self.accuracy.update_state(labels, probabilities)
+        return value
+
+    def results(self, prefix: str = "") -> Row:
+        """Give loss and accuracy, their names after `prefix`, and start anew."""
+        row = {
+            f"{prefix}loss": self.loss_mean.result(),
+            f"{prefix}accuracy": self.accuracy.result(),
+        }
+        self.loss_mean.reset_state()
+        self.accuracy.reset_state()
+        return {name: float(value) for name, value in row.items()}
 
 
 def train(
@@ -36,39 +64,12 @@ def train(
         val_loss and val_accuracy where there are validation images, and the learning rate of the
         epoch's first step.
     """
-    optimizer, loss = training.optimizer, training.loss
+    optimizer, meter = training.optimizer, Meter(training.loss)
     optimizer.build(training.model.trainable_variables)
-    loss_mean = keras.metrics.Mean()
-    accuracy = keras.metrics.SparseCategoricalAccuracy()
-
-    def measure(labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-        value = loss(tf.one_hot(labels, len(CLASSES)), probabilities)
-        loss_mean.update_state(value, sample_weight=tf.shape(labels)[0])
-        accuracy.update_state(labels, probabilities)
-        return value
-
-    def training_step(phase: Phase) -> Callable[[tf.Tensor, tf.Tensor], None]:
-        @tf.function(input_signature=[images_of(phase.model), LABELS])
-        def step(images: tf.Tensor, labels: tf.Tensor) -> None:
-            with tf.GradientTape() as tape:
-                value = measure(labels, phase.model(images, training=True))
-            optimizer.apply(tape.gradient(value, phase.variables), phase.variables)
-
-        return step
-
-    @tf.function(input_signature=[images_of(training.model), LABELS])
-    def validation_step(images: tf.Tensor, labels: tf.Tensor) -> None:
-        measure(labels, training.model(images, training=False))
-
-    def results(prefix: str = "") -> Row:
-        row = {f"{prefix}loss": loss_mean.result(), f"{prefix}accuracy": accuracy.result()}
-        loss_mean.reset_state()
-        accuracy.reset_state()
-        return {name: float(value) for name, value in row.items()}
-
+    validation_step = compiled_validation_step(training.model, meter)
     last = training.phases[-1].epochs[-1] + 1
     for phase in training.phases:
-        step = training_step(phase)
+        training_step = compiled_training_step(phase, optimizer, meter)
         for epoch in phase.epochs:
             start = time.monotonic()
             learning_rate = float(optimizer.learning_rate)
@@ -77,20 +78,44 @@ def train(
             steps = len(phase.batches)
             with tqdm(total=steps, desc=title, unit="step", leave=False, disable=None) as bar:
                 for images, labels in prepared_ahead(phase, epoch):
-                    step(images, labels)
+                    training_step(images, labels)
                     bar.update()
-            row = {"epoch": epoch + 1} | results()
+            row = {"epoch": epoch + 1} | meter.results()
             seconds = time.monotonic() - start
             for first in range(0, len(validation_labels), VALIDATION_BATCH_SIZE):
                 part = slice(first, first + VALIDATION_BATCH_SIZE)
                 validation_step(validation_images[part], validation_labels[part])
             if len(validation_labels):
-                row |= results("val_")
+                row |= meter.results("val_")
             measured = "  ".join(
                 f"{name} {value:.4f}" for name, value in row.items() if name != "epoch"
             )
             print(f"{title}  {measured}  {seconds:.1f} s", flush=True)
             yield row | {"learning_rate": learning_rate}
+
+
+def compiled_training_step(
+    phase: Phase, optimizer: keras.optimizers.Optimizer, meter: Meter
+) -> Step:
+    """Give the function that takes one step on a batch of images and labels."""
+
+    @tf.function(input_signature=[images_of(phase.model), LABELS])
+    def step(images: tf.Tensor, labels: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            value = meter.measure(labels, phase.model(images, training=True))
+        optimizer.apply(tape.gradient(value, phase.variables), phase.variables)
+
+    return step
+
+
+def compiled_validation_step(model: keras.Model, meter: Meter) -> Step:
+    """Give the function that measures a batch of images and labels."""
+
+    @tf.function(input_signature=[images_of(model), LABELS])
+    def step(images: tf.Tensor, labels: tf.Tensor) -> None:
+        meter.measure(labels, model(images, training=False))
+
+    return step
 
 
 def images_of(model: keras.Model) -> tf.TensorSpec:

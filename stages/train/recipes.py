@@ -35,7 +35,9 @@ class Training:
     phases: list[Phase]
 
 
-def assemble(recipe: Recipe, images: np.ndarray, labels: np.ndarray, seed: int) -> Training:
+def assemble(
+    recipe: Recipe, images: np.ndarray, labels: np.ndarray, seed: int, winograd: bool
+) -> Training:
     """Make what `recipe` names.
 
     Args:
@@ -43,10 +45,11 @@ def assemble(recipe: Recipe, images: np.ndarray, labels: np.ndarray, seed: int) 
         images: training images, float32 (n, 32, 32, 3) in [0, 1].
         labels: their classes, uint8 (n,).
         seed: of every random stream.
+        winograd: convolve by the method for CPUs where the recipe's network can.
     """
     if isinstance(recipe, TutorialRecipe):
         return assemble_tutorial(recipe, images, labels, seed)
-    return assemble_airbench(recipe, images, labels, seed)
+    return assemble_airbench(recipe, images, labels, seed, winograd)
 
 
 def assemble_tutorial(
@@ -64,7 +67,7 @@ def assemble_tutorial(
 
 
 def assemble_airbench(
-    recipe: AirbenchRecipe, images: np.ndarray, labels: np.ndarray, seed: int
+    recipe: AirbenchRecipe, images: np.ndarray, labels: np.ndarray, seed: int, winograd: bool
 ) -> Training:
     """Muon and SGD at rates that fall linearly to zero, images flipped and translated."""
     model = airbench.build(
@@ -74,6 +77,7 @@ def assemble_airbench(
         np.asarray(images[: recipe.whitening_images]),
         recipe.whitening_epsilon,
         stream(seed, "weights"),
+        winograd,
     )
     phases = airbench_phases(recipe, model, images, labels, seed)
     steps = len(phases[0].batches)

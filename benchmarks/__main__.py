@@ -1,0 +1,183 @@
+"""Compares this project with PyTorch and with the tutorial, on the same work in turns.
+
+    python -m benchmarks [--quick]
+
+Needs the arrays (`dvc repro preprocess`) and, in .venv-bench, what benchmarks/requirements.txt
+names; `make bench` sees to both. Nothing else should run meanwhile.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.machine import describe
+from stages.params import document
+
+PEER_PYTHON = Path(".venv-bench/bin/python")
+BATCH_SIZES = (250, 500, 1000)
+MODES = ("eager", "compile")
+TUTORIAL_ACCURACY = 0.7747
+# Of the published recipe, which the peer follows.
+PEER_EPOCHS = 8
+
+Rates = dict[str, list[float]]
+Row = tuple[str, ...]
+
+
+def call(command: list[str], **environment: str) -> Iterator[dict[str, Any]]:
+    """Give each line of JSON that a measuring program prints, and say what runs."""
+    print("running", *(part for part in command[1:] if not part.startswith("{")), flush=True)
+    env = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"} | environment
+    result = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True)
+    yield from map(json.loads, result.stdout.splitlines())
+
+
+def ours(what: str, *arguments: object) -> list[dict[str, Any]]:
+    """Run a measurement of this project."""
+    texts = [json.dumps(argument) for argument in arguments]
+    return list(call([sys.executable, "-m", "benchmarks.ours", what, *texts]))
+
+
+def peer(what: str, batch_size: int, mode: str, recipe: dict, last: float) -> list[dict[str, Any]]:
+    """Run a measurement of PyTorch."""
+    command = [str(PEER_PYTHON), "benchmarks/peer.py", what, str(batch_size), mode]
+    return list(call([*command, json.dumps(recipe), str(last)]))
+
+
+def tutorial(recipe: dict, seconds: float) -> list[float]:
+    """Give images per second of the tutorial as written."""
+    module = "benchmarks.tutorial_as_written"
+    (row,) = call([sys.executable, "-m", module, json.dumps(recipe), str(seconds)])
+    return row["images_per_second"]
+
+
+def flops(widths: list[int]) -> int:
+    """Give the floating-point operations of one training step on one image, convolutions only.
+
+    Those of direct convolution, a multiplication and an addition counted as two, forward, backward
+    for the inputs and backward for the weights. Ours gets the same with fewer.
+    """
+    products, inputs, side = 0, 24, 31
+    for width in widths:
+        products += side**2 * 9 * inputs * width
+        side //= 2
+        products += side**2 * 9 * width * width
+        inputs = width
+    return 2 * 3 * products
+
+
+def throughputs(recipe: dict, rounds: int, seconds: float) -> tuple[Rates, Rates]:
+    """Give images per second of ours and of PyTorch, by settings, taken in turns."""
+    mine: Rates = {}
+    theirs: Rates = {}
+    for _ in range(rounds):
+        for batch_size in BATCH_SIZES:
+            (row,) = ours("throughput", batch_size, recipe, seconds)
+            mine.setdefault(f"batch {batch_size}", []).extend(row["images_per_second"])
+            for mode in MODES:
+                (row,) = peer("throughput", batch_size, mode, recipe, seconds)
+                name = f"{mode}, batch {batch_size}"
+                theirs.setdefault(name, []).extend(row["images_per_second"])
+    return mine, theirs
+
+
+def best(rates: Rates) -> str:
+    """Give the settings with the highest median."""
+    return max(rates, key=lambda name: median(rates[name]))
+
+
+def shown(values: list[float], digits: int = 0) -> str:
+    """Give median and range."""
+    low, middle, high = (f"{f(values):.{digits}f}" for f in (min, median, max))
+    return f"{middle} ({low} to {high})"
+
+
+def passed(rows: list[dict[str, Any]], accuracy: float, which: str) -> str:
+    """Give when a training passed an accuracy."""
+    row = next((row for row in rows if row[which] >= accuracy), None)
+    return f"{row['seconds']:.0f} s (epoch {row['epoch']:.0f})" if row else "not reached"
+
+
+def print_table(rows: list[Row]) -> None:
+    """Print rows of Markdown."""
+    print("\n| what | this project | peer | ratio |\n|---|---|---|---|")
+    for row in rows:
+        print("|", " | ".join(row), "|")
+    print()
+
+
+def step_rows(mine: Rates, theirs: Rates, peak: float, widths: list[int]) -> list[Row]:
+    """Give the table's rows about airbench94's training step."""
+    rows: list[Row] = [(f"images/s, {name}", shown(mine[name]), "", "") for name in mine]
+    rows += [(f"images/s, {name}", "", shown(theirs[name]), "") for name in theirs]
+    my_rate, their_rate = (median(rates[best(rates)]) for rates in (mine, theirs))
+    rows.append(
+        ("best images/s", f"{my_rate:.0f}", f"{their_rate:.0f}", f"{my_rate / their_rate:.2f}")
+    )
+    mine_gflops, theirs_gflops = (
+        f"{rate * flops(widths) / 1e9:.0f}" for rate in (my_rate, their_rate)
+    )
+    rows.append(("direct convolution's GFLOP/s", mine_gflops, theirs_gflops, ""))
+    shares = [f"{rate * flops(widths) / peak:.2f}" for rate in (my_rate, their_rate)]
+    rows.append((f"the same over the peak of {peak / 1e9:.0f} GFLOP/s", *shares, ""))
+    return rows
+
+
+def training_rows(recipe: dict, settings: str, epochs: int) -> list[Row]:
+    """Give the rows about whole trainings, ours and then the peer's of so many epochs."""
+    mode, batch_size = settings.split(", batch ")
+    mine = ours("train", recipe, 0)
+    theirs = peer("train", int(batch_size), mode, recipe | {"epochs": epochs}, 0)
+    ratio = f"{mine[-1]['seconds'] / theirs[-1]['seconds']:.2f}"
+    sides = mine[-1], theirs[-1]
+    return [
+        ("training, s", *(f"{side['seconds']:.0f}" for side in sides), ratio),
+        ("test accuracy", *(f"{side['plain']:.4f}" for side in sides), ""),
+        ("test accuracy, flip and translate", *(f"{side['tta']:.4f}" for side in sides), ""),
+        ("94 % passed after", *(passed(rows, 0.94, "tta") for rows in (mine, theirs)), ""),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="within 10 minutes, no full training")
+    quick = parser.parse_args().quick
+    rounds, seconds = (1, 8.0) if quick else (3, 20.0)
+    recipes = document()["recipes"]
+    large = recipes["airbench94"]
+    # Its rates fall to zero within the one epoch that is enough to pass the tutorial.
+    fast = recipes["airbench_small"] | {"epochs": 1, "low_resolution_epochs": 0}
+
+    (peaks,) = ours("peak", seconds / 2)
+    mine, theirs = throughputs(large, rounds, seconds)
+    (outside,) = ours("outside", large, 2 if quick else 8)
+    written = [50 * 40_000 / rate for rate in tutorial(recipes["tutorial"], seconds)]
+    passing = ours("train", fast, 0)
+
+    rows = step_rows(mine, theirs, max(median(rates) for rates in peaks.values()), large["widths"])
+    share = 1 - median(outside["bare"]) / median(outside["loop"])
+    rows.append(("time outside the step", f"{share:.1%}", "", ""))
+    rows.append(("the tutorial's 50 epochs as written, s", "", shown(written), ""))
+    rows.append(
+        (
+            f"{TUTORIAL_ACCURACY:.2%} passed after",
+            passed(passing, TUTORIAL_ACCURACY, "plain"),
+            "",
+            f"1/{median(written) / passing[-1]['seconds']:.0f}",
+        )
+    )
+    if not quick:
+        rows += training_rows(large, best(theirs), PEER_EPOCHS)
+    print_table(rows)
+    torch = [str(PEER_PYTHON), "-c", "import torch; print(torch.__version__)"]
+    print(f"{describe()}, PyTorch {subprocess.check_output(torch, text=True).strip()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+"""Names what a measurement was taken on."""
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+
+def describe() -> str:
+    """Give the processor's name, the cores that may be used, and versions."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
+    vectors = [v for v in ("avx2", "avx512f") if any(f" {v} " in line for line in lines)]
+    return (
+        f"{(names or [platform.machine()])[0]} ({', '.join(vectors)}), "
+        f"{len(os.sched_getaffinity(0))} cores; Python {platform.python_version()}, "
+        f"TensorFlow {version('tensorflow')}, Keras {version('keras')}"
+    )

@@ -1,0 +1,139 @@
+"""Measures this project's side of the benchmark; prints JSON, a line for each result.
+
+python -m benchmarks.ours peak SECONDS
+python -m benchmarks.ours throughput BATCH_SIZE RECIPE_JSON SECONDS
+python -m benchmarks.ours outside RECIPE_JSON STEPS
+python -m benchmarks.ours train RECIPE_JSON SEED
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+import numpy as np
+
+from stages import arrays
+from stages import device as device  # Before TensorFlow, which reads what it sets.
+from stages.evaluate.augmentation import predict
+from stages.train.loop import Meter, compiled_training_step, prepared_ahead, train
+from stages.train.params import RECIPES
+from stages.train.recipes import Training, assemble
+
+import keras  # isort: skip
+import tensorflow as tf  # isort: skip
+
+
+def timed(work: Callable[[], object], seconds: float, warm_up: int = 2) -> list[float]:
+    """Give how long each repetition took, s, over a span of `seconds`."""
+    for _ in range(warm_up):
+        work()
+    durations: list[float] = []
+    while sum(durations) < seconds:
+        start = time.monotonic()
+        work()
+        durations.append(time.monotonic() - start)
+    return durations
+
+
+def everything() -> tuple[np.ndarray, np.ndarray]:
+    """Give all training images and labels, however they are split for validation."""
+    images, labels = zip(arrays.load("train"), arrays.load("validation"), strict=True)
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def assembled(recipe: dict, seed: int = 0, images: int | None = None) -> Training:
+    """Give what a recipe trains, on the first so many images."""
+    tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(seed)
+    checked = RECIPES[recipe["model"]](**recipe)
+    all_images, all_labels = everything()
+    return assemble(checked, all_images[:images], all_labels[:images], seed, winograd=True)
+
+
+def step_of(training: Training) -> Callable[[tf.Tensor, tf.Tensor], None]:
+    """Give the training step of the first phase."""
+    training.optimizer.build(training.model.trainable_variables)
+    return compiled_training_step(training.phases[0], training.optimizer, Meter(training.loss))
+
+
+def peak(seconds: float) -> dict:
+    """Give the rate of float32 matrix products of NumPy and TensorFlow, FLOP/s."""
+    side = 4096
+    x = np.random.default_rng(0).random((side, side), np.float32)
+    tensor = tf.constant(x)
+    product = tf.function(lambda: tf.matmul(tensor, tensor))
+    works = {"numpy": lambda: x @ x, "tensorflow": lambda: product().numpy()}
+    return {
+        name: [2 * side**3 / duration for duration in timed(work, seconds)]
+        for name, work in works.items()
+    }
+
+
+def throughput(batch_size: int, recipe: dict, seconds: float) -> dict:
+    """Give images per second of each training step, on one batch at full resolution."""
+    recipe |= {"batch_size": batch_size, "low_resolution_epochs": 0}
+    training = assembled(recipe, images=batch_size)
+    step = step_of(training)
+    images, labels = map(tf.constant, next(training.phases[0].batches.epoch(0)))
+
+    def work() -> None:
+        step(images, labels)
+        training.optimizer.iterations.numpy()
+
+    return {"images_per_second": [batch_size / t for t in timed(work, seconds)]}
+
+
+def outside(recipe: dict, steps: int) -> dict:
+    """Give the time of some steps as the loop takes them, and of the same on one batch, s."""
+    training = assembled(recipe)
+    phase, step = training.phases[0], step_of(training)
+    images, labels = map(tf.constant, next(phase.batches.epoch(0)))
+    step(images, labels)
+    loop, bare = [], []
+    for number in range(6):
+        start = time.monotonic()
+        for batch in islice(prepared_ahead(phase, number), steps):
+            step(*batch)
+        loop.append(time.monotonic() - start)
+        start = time.monotonic()
+        for _ in range(steps):
+            step(images, labels)
+        bare.append(time.monotonic() - start)
+    return {"loop": loop, "bare": bare}
+
+
+def train_and_test(recipe: dict, seed: int) -> Iterator[dict]:
+    """Give the results after each epoch; only training is on the clock, start included."""
+    test_images, test_labels = arrays.load("test")
+    start = time.monotonic()
+    training = assembled(recipe, seed)
+    seconds = 0.0
+    for row in train(training, test_images[:0], test_labels[:0]):
+        seconds += time.monotonic() - start
+        tta, plain = predict(training.model, test_images, "flip_translate", 500)
+        accuracies = [float((p.argmax(1) == test_labels).mean()) for p in (plain, tta)]
+        yield {"epoch": row["epoch"], "seconds": seconds, "plain": accuracies[0]} | {
+            "tta": accuracies[1]
+        }
+        start = time.monotonic()
+
+
+def main() -> None:
+    what, *arguments = sys.argv[1:]
+    values = [json.loads(argument) for argument in arguments]
+    if what == "train":
+        for row in train_and_test(*values):
+            print(json.dumps(row), flush=True)
+        return
+    works: dict[str, Callable[..., dict]] = {
+        "peak": peak,
+        "throughput": throughput,
+        "outside": outside,
+    }
+    print(json.dumps(works[what](*values)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Runs a recipe for the record, as DVC experiments, and keeps what each seed gave in results/.
+
+    python -m benchmarks.record RECIPE SEED... [-- KEY=VALUE...]
+
+Trains on all 50,000 images unless KEY=VALUE says otherwise (as for `dvc exp run -S`). Each run is
+kept as results/RECIPE/seed-N/: metrics, history and parameters as DVC recorded them, and run.json
+with the commit, the command, the machine and the training time.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import dvc.api
+
+from benchmarks.machine import describe
+
+RESULTS = Path("results")
+KEPT = ("params.yaml", "metrics/train.json", "metrics/evaluate.json", "plots/history.csv")
+SETTINGS = ("preprocess.validation_split=0", "evaluate.tta=flip_translate")
+
+
+def run(command: list[str]) -> str:
+    """Run a command, show its output while it runs, and give it."""
+    lines = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line)
+    if process.returncode:
+        sys.exit(f"{' '.join(command)}: exit code {process.returncode}")
+    return "".join(lines)
+
+
+def record(recipe: str, seed: int, settings: list[str]) -> None:
+    """Run one seed and keep what it gave."""
+    name = f"{recipe}-seed-{seed}"
+    values = [f"recipe={recipe}", f"seed={seed}", *SETTINGS, *settings]
+    options = [part for value in values for part in ("-S", value)]
+    command = ["dvc", "exp", "run", "--temp", "--name", name, *options]
+    commit = subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip()
+    output = run(command)
+    (seconds,) = re.findall(r"^trained for (\d+) s$", output, re.MULTILINE)
+    folder = RESULTS / recipe / f"seed-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in KEPT:
+        (folder / Path(path).name).write_text(dvc.api.read(path, rev=name))
+    facts = {
+        "commit": commit,
+        "command": " ".join(command),
+        "training_seconds": int(seconds),
+        "machine": describe(),
+    }
+    (folder / "run.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def main() -> None:
+    recipe, *rest = sys.argv[1:]
+    split = rest.index("--") if "--" in rest else len(rest)
+    for seed in rest[:split]:
+        record(recipe, int(seed), rest[split + 1 :])
+
+
+if __name__ == "__main__":
+    main()
