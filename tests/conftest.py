@@ -86,7 +86,11 @@ def small_params(raw: Path) -> Params:
     params["fetch"]["sources"] = [str(raw)]
     params["preprocess"] |= {"train_size": 500, "test_size": 200}
     small = {"batch_size": 100, "epochs": 2}
-    params["recipes"]["airbench_small"] |= small | {"widths": [4, 8, 8], "whitening_images": 100}
+    params["recipes"]["airbench_small"] |= small | {
+        "widths": [4, 8, 8],
+        "whitening_images": 100,
+        "low_resolution_epochs": 0,
+    }
     params["recipes"]["tutorial"] |= small | {"filters": 4, "dense_units": 8}
     return params
 

@@ -37,7 +37,9 @@ WRONG = [
     ("train", "recipes.airbench_small.learning_rate", 0, "greater than 0"),
     ("train", "recipes.airbench_small.learning_rate", float("inf"), "finite number"),
     ("train", "recipes.airbench_small.dropout", 0.5, "unknown key; allowed are model, widths"),
+    ("train", "recipes.airbench_small.low_resolution", 64, "less than or equal to 32"),
     ("evaluate", "evaluate.batch_size", 0, "greater than or equal to 1"),
+    ("evaluate", "evaluate.tta", "crop", "'none', 'flip' or 'flip_translate'"),
     ("plots", "plots.dpi", 10, "greater than or equal to 50"),
 ]
 

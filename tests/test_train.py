@@ -199,6 +199,20 @@ def test_phases_of_airbench(arrays: Path) -> None:
     np.testing.assert_array_equal(biases[4], biases[2])
 
 
+def test_first_layers_bias_need_not_learn(arrays: Path) -> None:
+    images, labels = load(arrays, "train")
+    recipe = small_params(arrays)["recipes"]["airbench_small"] | {
+        "epochs": 1,
+        "low_resolution_epochs": 0,
+        "whitening_epochs": 0,
+    }
+    training = assemble(AirbenchRecipe(**recipe), images, labels, seed=0, winograd=True)
+    (phase,) = training.phases
+    list(train(training, images[:0], labels[:0]))
+    assert not training.model.get_layer("whitening").bias.numpy().any()
+    assert len(phase.variables) == len(training.model.trainable_variables) - 1
+
+
 def test_streams_are_independent() -> None:
     one = stream(0, "order", 1).random(4).tolist()
     assert one == stream(0, "order", 1).random(4).tolist()

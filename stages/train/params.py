@@ -33,7 +33,7 @@ class AirbenchRecipe(Section):
     widths: Annotated[list[Count], Field(min_length=3, max_length=3)]
     whitening_images: Annotated[int, Field(ge=1, le=50_000)]
     whitening_epsilon: Positive
-    whitening_epochs: Count
+    whitening_epochs: Annotated[int, Field(ge=0)]
     low_resolution: Annotated[int, Field(ge=8, le=32)]
     low_resolution_epochs: Annotated[int, Field(ge=0)]
     batch_norm_momentum: Annotated[float, Field(ge=0, le=1)]

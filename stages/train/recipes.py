@@ -93,7 +93,7 @@ def assemble_airbench(
         recipe.momentum,
         recipe.newton_schulz_steps,
         {
-            "whitening/bias": falling(bias, recipe.whitening_epochs),
+            "whitening/bias": falling(bias, max(1, recipe.whitening_epochs)),
             "logits/kernel": falling(head, recipe.epochs),
             "/beta": falling(bias, recipe.epochs),
         },
