@@ -8,7 +8,6 @@ names; `make bench` sees to both. Nothing else should run meanwhile.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,12 +29,11 @@ Rates = dict[str, list[float]]
 Row = tuple[str, ...]
 
 
-def call(command: list[str], **environment: str) -> Iterator[dict[str, Any]]:
-    """Give each line of JSON that a measuring program prints, and say what runs."""
+def call(command: list[str]) -> Iterator[dict[str, Any]]:
+    """Give each line of JSON that a measuring program prints among others, and say what runs."""
     print("running", *(part for part in command[1:] if not part.startswith("{")), flush=True)
-    env = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"} | environment
-    result = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True)
-    yield from map(json.loads, result.stdout.splitlines())
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    yield from (json.loads(line) for line in result.stdout.splitlines() if line.startswith("{"))
 
 
 def ours(what: str, *arguments: object) -> list[dict[str, Any]]:

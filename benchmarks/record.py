@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from statistics import mean
 
 import dvc.api
 
@@ -35,8 +36,8 @@ def run(command: list[str]) -> str:
     return "".join(lines)
 
 
-def record(recipe: str, seed: int, settings: list[str]) -> None:
-    """Run one seed and keep what it gave."""
+def record(recipe: str, seed: int, settings: list[str]) -> float:
+    """Run one seed, keep what it gave, and give its test accuracy."""
     name = f"{recipe}-seed-{seed}"
     values = [f"recipe={recipe}", f"seed={seed}", *SETTINGS, *settings]
     options = [part for value in values for part in ("-S", value)]
@@ -55,13 +56,14 @@ def record(recipe: str, seed: int, settings: list[str]) -> None:
         "machine": describe(),
     }
     (folder / "run.json").write_text(json.dumps(facts, indent=2) + "\n")
+    return json.loads((folder / "evaluate.json").read_text())["accuracy"]
 
 
 def main() -> None:
     recipe, *rest = sys.argv[1:]
     split = rest.index("--") if "--" in rest else len(rest)
-    for seed in rest[:split]:
-        record(recipe, int(seed), rest[split + 1 :])
+    accuracies = [record(recipe, int(seed), rest[split + 1 :]) for seed in rest[:split]]
+    print(f"mean test accuracy {mean(accuracies):.4f} of {accuracies}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,53 @@
+"""What the benchmark computes itself, and the recording of runs."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.__main__ import flops
+from stages import device as device  # First, since TensorFlow reads what it sets.
+from stages.models import airbench
+from tests.conftest import ROOT, Project
+
+import keras  # isort: skip
+
+
+@pytest.mark.parametrize("widths", [[64, 256, 256], [16, 32, 64]], ids=str)
+def test_flops_are_those_of_the_networks_convolutions(widths: list[int]) -> None:
+    images = np.random.default_rng(0).random((100, 32, 32, 3), np.float32)
+    model = airbench.build(widths, 0.6, 1e-12, images, 5e-4, np.random.default_rng(0), True)
+    products = 0
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D) and layer.name.startswith("block"):
+            _, height, width, _ = layer.output.shape
+            products += height * width * int(np.prod(layer.kernel.shape))
+    assert flops(widths) == 3 * 2 * products
+
+
+def test_a_run_is_recorded(make_project: Callable[[Path], Project], tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks")
+    project.commit("Benchmarks")
+    before = project.params()
+    module = ["python", "-m", "benchmarks.record", "airbench_small", "3"]
+    output = project.call(*module, "--", "recipes.airbench_small.epochs=1")
+
+    folder = tmp_path / "results/airbench_small/seed-3"
+    names = ["evaluate.json", "history.csv", "params.yaml", "run.json", "train.json"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    facts = json.loads((folder / "run.json").read_text())
+    assert facts["commit"] == project.git("rev-parse", "HEAD").strip()
+    assert json.loads((folder / "train.json").read_text())["images"] == 500
+    metrics = json.loads((folder / "evaluate.json").read_text())
+    assert metrics["tta"] == "flip_translate"
+    assert output.splitlines()[-1] == (
+        f"mean test accuracy {metrics['accuracy']:.4f} of [{metrics['accuracy']}]"
+    )
+    assert "val_loss" not in (folder / "history.csv").read_text()
+    # The workspace is left as it was.
+    assert project.params() == before
+    assert project.git("status", "--porcelain").split() == ["??", "results/"]
