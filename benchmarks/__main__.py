@@ -150,7 +150,7 @@ def main() -> None:
     recipes = document()["recipes"]
     large = recipes["airbench94"]
     # Its rates fall to zero within the one epoch that is enough to pass the tutorial.
-    fast = recipes["airbench_small"] | {"epochs": 1, "low_resolution_epochs": 0}
+    fast = recipes["airbench_small"] | {"epochs": 1, "low_resolution_share": 0.0}
 
     (peaks,) = ours("peak", seconds / 2)
     mine, theirs = throughputs(large, rounds, seconds)

@@ -73,7 +73,7 @@ def peak(seconds: float) -> dict:
 
 def throughput(batch_size: int, recipe: dict, seconds: float) -> dict:
     """Give images per second of each training step, on one batch at full resolution."""
-    recipe |= {"batch_size": batch_size, "low_resolution_epochs": 0}
+    recipe |= {"batch_size": batch_size, "low_resolution_share": 0.0}
     training = assembled(recipe, images=batch_size)
     step = step_of(training)
     images, labels = map(tf.constant, next(training.phases[0].batches.epoch(0)))

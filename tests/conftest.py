@@ -89,7 +89,7 @@ def small_params(raw: Path) -> Params:
     params["recipes"]["airbench_small"] |= small | {
         "widths": [4, 8, 8],
         "whitening_images": 100,
-        "low_resolution_epochs": 0,
+        "low_resolution_share": 0.0,
     }
     params["recipes"]["tutorial"] |= small | {"filters": 4, "dense_units": 8}
     return params

@@ -176,7 +176,7 @@ def test_phases_of_airbench(arrays: Path) -> None:
     recipe = small_params(arrays)["recipes"]["airbench_small"] | {
         "epochs": 5,
         "low_resolution": 16,
-        "low_resolution_epochs": 2,
+        "low_resolution_share": 0.4,
         "whitening_epochs": 3,
     }
     training = assemble(AirbenchRecipe(**recipe), images, labels, seed=0, winograd=True)
@@ -203,7 +203,7 @@ def test_first_layers_bias_need_not_learn(arrays: Path) -> None:
     images, labels = load(arrays, "train")
     recipe = small_params(arrays)["recipes"]["airbench_small"] | {
         "epochs": 1,
-        "low_resolution_epochs": 0,
+        "low_resolution_share": 1.0,
         "whitening_epochs": 0,
     }
     training = assemble(AirbenchRecipe(**recipe), images, labels, seed=0, winograd=True)

@@ -35,7 +35,7 @@ class AirbenchRecipe(Section):
     whitening_epsilon: Positive
     whitening_epochs: Annotated[int, Field(ge=0)]
     low_resolution: Annotated[int, Field(ge=8, le=32)]
-    low_resolution_epochs: Annotated[int, Field(ge=0)]
+    low_resolution_share: Annotated[float, Field(ge=0, le=1)]
     batch_norm_momentum: Annotated[float, Field(ge=0, le=1)]
     batch_norm_epsilon: Positive
     learning_rate: Positive

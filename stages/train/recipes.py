@@ -111,6 +111,9 @@ def airbench_phases(
     everything = model.trainable_variables
     without_bias = [v for v in everything if not v.path.endswith("whitening/bias")]
 
+    # The finished network is for images at full resolution.
+    low_epochs = min(round(recipe.low_resolution_share * recipe.epochs), recipe.epochs - 1)
+
     @cache
     def batches(side: int) -> FlippedAndTranslated:
         return FlippedAndTranslated(
@@ -120,7 +123,7 @@ def airbench_phases(
     phases = []
     for (is_low, trains_bias), epochs in groupby(
         range(recipe.epochs),
-        lambda epoch: (epoch < recipe.low_resolution_epochs, epoch < recipe.whitening_epochs),
+        lambda epoch: (epoch < low_epochs, epoch < recipe.whitening_epochs),
     ):
         first, *others = epochs
         side = recipe.low_resolution if is_low else SIDE
