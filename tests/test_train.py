@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.models import tutorial
 from stages.train.batches import FlippedAndTranslated, Shuffled, shrunk
-from stages.train.loop import train
+from stages.train.loop import Row, train
 from stages.train.muon import Muon, orthogonalized
 from stages.train.params import AirbenchRecipe
 from stages.train.randomness import stream
@@ -177,16 +178,22 @@ def test_shrunk_keeps_what_an_image_shows() -> None:
     assert shrunk(images, 32) is images
 
 
+def assembled(arrays: Path, **settings: float) -> Training:
+    """Give what the small recipe trains, some of its parameters replaced."""
+    recipe = small_params(arrays)["recipes"]["airbench_small"] | settings
+    return assemble(AirbenchRecipe(**recipe), *load(arrays, "train"), seed=0, winograd=True)
+
+
+def trained_epochs(training: Training) -> Iterator[Row]:
+    """Train without validation."""
+    return train(training, np.empty((0, 32, 32, 3), np.float32), np.empty(0, np.uint8))
+
+
 def test_phases_of_airbench(arrays: Path) -> None:
     """Shrunk images in two epochs, the first layer's bias trained in three of five."""
-    images, labels = load(arrays, "train")
-    recipe = small_params(arrays)["recipes"]["airbench_small"] | {
-        "epochs": 5,
-        "low_resolution": 16,
-        "low_resolution_share": 0.4,
-        "whitening_epochs": 3,
-    }
-    training = assemble(AirbenchRecipe(**recipe), images, labels, seed=0, winograd=True)
+    training = assembled(
+        arrays, epochs=5, low_resolution=16, low_resolution_share=0.4, whitening_epochs=3
+    )
     assert [phase.epochs for phase in training.phases] == [range(2), range(2, 3), range(3, 5)]
     sides = [phase.model.input_shape[1] for phase in training.phases]
     assert sides == [16, 32, 32]
@@ -197,7 +204,7 @@ def test_phases_of_airbench(arrays: Path) -> None:
         assert phase.model.trainable_variables == training.model.trainable_variables
 
     bias = training.model.get_layer("whitening").bias
-    biases = [bias.numpy() for _ in train(training, images[:0], labels[:0])]
+    biases = [bias.numpy() for _ in trained_epochs(training)]
     assert len(biases) == 5
     assert (biases[0] != 0).any()
     assert (biases[1] != biases[0]).any()
@@ -207,15 +214,9 @@ def test_phases_of_airbench(arrays: Path) -> None:
 
 
 def test_first_layers_bias_need_not_learn(arrays: Path) -> None:
-    images, labels = load(arrays, "train")
-    recipe = small_params(arrays)["recipes"]["airbench_small"] | {
-        "epochs": 1,
-        "low_resolution_share": 1.0,
-        "whitening_epochs": 0,
-    }
-    training = assemble(AirbenchRecipe(**recipe), images, labels, seed=0, winograd=True)
+    training = assembled(arrays, epochs=1, low_resolution_share=1.0, whitening_epochs=0)
     (phase,) = training.phases
-    list(train(training, images[:0], labels[:0]))
+    list(trained_epochs(training))
     assert not training.model.get_layer("whitening").bias.numpy().any()
     assert len(phase.variables) == len(training.model.trainable_variables) - 1
 
