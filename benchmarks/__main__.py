@@ -44,7 +44,7 @@ def ours(what: str, *arguments: object) -> list[dict[str, Any]]:
 
 def peer(what: str, batch_size: int, mode: str, recipe: dict, last: float) -> list[dict[str, Any]]:
     """Run a measurement of PyTorch."""
-    command = [str(PEER_PYTHON), "benchmarks/peer.py", what, str(batch_size), mode]
+    command = [str(PEER_PYTHON), "-m", "benchmarks.peer", what, str(batch_size), mode]
     return list(call([*command, json.dumps(recipe), str(last)]))
 
 

@@ -14,6 +14,8 @@ from itertools import islice
 
 import numpy as np
 
+from benchmarks.images import all_training_images
+from benchmarks.timing import timed
 from stages import arrays
 from stages import device as device  # Before TensorFlow, which reads what it sets.
 from stages.evaluate.augmentation import predict
@@ -25,30 +27,12 @@ import keras  # isort: skip
 import tensorflow as tf  # isort: skip
 
 
-def timed(work: Callable[[], object], seconds: float, warm_up: int = 2) -> list[float]:
-    """Give how long each repetition took, s, over a span of `seconds`."""
-    for _ in range(warm_up):
-        work()
-    durations: list[float] = []
-    while sum(durations) < seconds:
-        start = time.monotonic()
-        work()
-        durations.append(time.monotonic() - start)
-    return durations
-
-
-def everything() -> tuple[np.ndarray, np.ndarray]:
-    """Give all training images and labels, however they are split for validation."""
-    images, labels = zip(arrays.load("train"), arrays.load("validation"), strict=True)
-    return np.concatenate(images), np.concatenate(labels)
-
-
 def assembled(recipe: dict, seed: int = 0, images: int | None = None) -> Training:
     """Give what a recipe trains, on the first so many images."""
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
     checked = RECIPES[recipe["model"]](**recipe)
-    all_images, all_labels = everything()
+    all_images, all_labels = all_training_images()
     return assemble(checked, all_images[:images], all_labels[:images], seed, winograd=True)
 
 
@@ -113,10 +97,11 @@ def train_and_test(recipe: dict, seed: int) -> Iterator[dict]:
     for row in train(training, test_images[:0], test_labels[:0]):
         seconds += time.monotonic() - start
         tta, plain = predict(training.model, test_images, "flip_translate", 500)
-        accuracies = [float((p.argmax(1) == test_labels).mean()) for p in (plain, tta)]
-        yield {"epoch": row["epoch"], "seconds": seconds, "plain": accuracies[0]} | {
-            "tta": accuracies[1]
+        accuracies = {
+            name: float((probabilities.argmax(1) == test_labels).mean())
+            for name, probabilities in (("plain", plain), ("tta", tta))
         }
+        yield {"epoch": row["epoch"], "seconds": seconds} | accuracies
         start = time.monotonic()
 
 

@@ -2,8 +2,8 @@
 
 Run with the Python of the benchmark's own environment; prints JSON, a line for each result.
 
-    python benchmarks/peer.py throughput BATCH_SIZE eager|compile RECIPE_JSON SECONDS
-    python benchmarks/peer.py train BATCH_SIZE eager|compile RECIPE_JSON SEED
+    python -m benchmarks.peer throughput BATCH_SIZE eager|compile RECIPE_JSON SECONDS
+    python -m benchmarks.peer train BATCH_SIZE eager|compile RECIPE_JSON SEED
 """
 
 import json
@@ -11,14 +11,16 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812, as everybody calls it
 from torch import Tensor, nn
 
-PROCESSED = Path("data/processed")
+from benchmarks.images import all_training_images
+from benchmarks.timing import timed
+from stages import arrays
+
 MEAN = np.array([0.4914, 0.4822, 0.4465], np.float32)
 DEVIATION = np.array([0.2470, 0.2435, 0.2616], np.float32)
 QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -103,12 +105,10 @@ class Muon(torch.optim.Optimizer):
                 p.sub_(group["lr"] * orthogonalized(update, group["steps"]).view_as(p))
 
 
-def load(*splits: str) -> tuple[Tensor, Tensor]:
-    """Give images (n, 3, 32, 32), standardized, and labels of some splits."""
-    parts = [np.load(PROCESSED / split / "images.npy") for split in splits]
-    images = (np.concatenate(parts) - MEAN) / DEVIATION
-    labels = np.concatenate([np.load(PROCESSED / split / "labels.npy") for split in splits])
-    return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels).long()
+def standardized(images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Give images (n, 3, 32, 32), standardized, and labels (n,)."""
+    images = (images - MEAN) / DEVIATION
+    return torch.from_numpy(images).permute(0, 3, 1, 2), torch.tensor(labels).long()
 
 
 def batches(
@@ -165,8 +165,8 @@ def optimizers(network: Network, recipe: dict, batch_size: int) -> list[torch.op
 def train(recipe: dict, batch_size: int, mode: str, seed: int) -> Iterator[dict]:
     """Give the results after each epoch; only training is on the clock."""
     torch.manual_seed(seed)
-    images, labels = load("train", "validation")
-    test = load("test")
+    images, labels = standardized(*all_training_images())
+    test = standardized(*arrays.load("test"))
     network, step = prepared(recipe, batch_size, mode)
     network.whiten(images[: recipe["whitening_images"]], recipe["whitening_epsilon"])
     steps = -(-len(images) // batch_size)
@@ -216,19 +216,12 @@ def prepared(
 
 
 def throughput(recipe: dict, batch_size: int, mode: str, seconds: float) -> list[float]:
-    """Give images per second of each step on one batch, after two steps that warm up."""
+    """Give images per second of each step on one batch."""
     _, step = prepared(recipe, batch_size, mode)
     x, y = torch.rand(batch_size, 3, 32, 32), torch.randint(0, 10, (batch_size,))
     x = x.to(memory_format=torch.channels_last)
-    rates = []
-    for number in range(2 + 10_000):
-        start = time.monotonic()
-        step(x, y, 1e-3, 1e-3)
-        rates.append(batch_size / (time.monotonic() - start))
-        seconds -= (time.monotonic() - start) * (number >= 2)
-        if seconds <= 0:
-            break
-    return rates[2:]
+    durations = timed(lambda: step(x, y, 1e-3, 1e-3), seconds)
+    return [batch_size / duration for duration in durations]
 
 
 def main() -> None:

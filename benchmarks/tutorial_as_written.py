@@ -7,11 +7,11 @@ Prints one line of JSON: images per second over and over the first hundred batch
 
 import json
 import sys
-import time
 
 import keras
 import numpy as np
 
+from benchmarks.timing import timed
 from stages import arrays
 from stages.models import tutorial
 
@@ -27,13 +27,13 @@ def main() -> None:
     images, labels = arrays.load("train")
     count = BATCHES * recipe["batch_size"]
     x, y = np.asarray(images[:count]), keras.utils.to_categorical(labels[:count], 10)
-    rates: list[float] = []
-    # The first round compiles.
-    while not rates or sum(count / rate for rate in rates[1:]) < seconds:
-        start = time.monotonic()
+
+    def work() -> None:
         model.fit(x, y, batch_size=recipe["batch_size"], verbose=0)
-        rates.append(count / (time.monotonic() - start))
-    print(json.dumps({"images_per_second": rates[1:]}))
+
+    # The first round compiles.
+    rates = [count / duration for duration in timed(work, seconds, warm_up=1)]
+    print(json.dumps({"images_per_second": rates}))
 
 
 if __name__ == "__main__":
