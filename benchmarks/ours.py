@@ -2,7 +2,7 @@
 
 python -m benchmarks.ours peak SECONDS
 python -m benchmarks.ours throughput BATCH_SIZE RECIPE_JSON SECONDS
-python -m benchmarks.ours outside RECIPE_JSON STEPS
+python -m benchmarks.ours outside RECIPE_JSON IMAGES
 python -m benchmarks.ours train RECIPE_JSON SEED
 """
 
@@ -10,7 +10,6 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
 
 import numpy as np
 
@@ -25,6 +24,8 @@ from stages.train.recipes import Training, assemble
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip
+
+STEPS_IN_TURN = 5
 
 
 def assembled(recipe: dict, seed: int = 0, images: int | None = None) -> Training:
@@ -69,22 +70,28 @@ def throughput(batch_size: int, recipe: dict, seconds: float) -> dict:
     return {"images_per_second": [batch_size / t for t in timed(work, seconds)]}
 
 
-def outside(recipe: dict, steps: int) -> dict:
-    """Give the time of some steps as the loop takes them, and of the same on one batch, s."""
-    training = assembled(recipe)
+def outside(recipe: dict, images: int) -> dict:
+    """Give the time of an epoch as the loop takes it, and of as many steps on one batch, s.
+
+    A few steps of the one and of the other in turns, so that both see the same machine. The next
+    batch is ready before and after each turn, so none is made on the other's time.
+    """
+    training = assembled(recipe, images=images)
     phase, step = training.phases[0], step_of(training)
-    images, labels = map(tf.constant, next(phase.batches.epoch(0)))
-    step(images, labels)
+    batch = tuple(map(tf.constant, next(phase.batches.epoch(0))))
+    step(*batch)
     loop, bare = [], []
-    for number in range(6):
-        start = time.monotonic()
-        for batch in islice(prepared_ahead(phase, number), steps):
-            step(*batch)
+    start = time.monotonic()
+    for number, prepared in enumerate(prepared_ahead(phase, 0), start=1):
+        step(*prepared)
+        if number % STEPS_IN_TURN and number < len(phase.batches):
+            continue
         loop.append(time.monotonic() - start)
         start = time.monotonic()
-        for _ in range(steps):
-            step(images, labels)
+        for _ in range((number - 1) % STEPS_IN_TURN + 1):
+            step(*batch)
         bare.append(time.monotonic() - start)
+        start = time.monotonic()
     return {"loop": loop, "bare": bare}
 
 

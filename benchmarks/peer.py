@@ -163,15 +163,15 @@ def optimizers(network: Network, recipe: dict, batch_size: int) -> list[torch.op
 
 
 def train(recipe: dict, batch_size: int, mode: str, seed: int) -> Iterator[dict]:
-    """Give the results after each epoch; only training is on the clock."""
+    """Give the results after each epoch; only training is on the clock, start included."""
+    test = standardized(*arrays.load("test"))
+    start = time.monotonic()
     torch.manual_seed(seed)
     images, labels = standardized(*all_training_images())
-    test = standardized(*arrays.load("test"))
     network, step = prepared(recipe, batch_size, mode)
     network.whiten(images[: recipe["whitening_images"]], recipe["whitening_epsilon"])
     steps = -(-len(images) // batch_size)
     seconds = 0.0
-    start = time.monotonic()
     stream = batches(images, labels, batch_size, recipe["translation"], recipe["epochs"])
     for done, (x, y) in enumerate(stream, start=1):
         left = 1 - (done - 1) / (steps * recipe["epochs"])
