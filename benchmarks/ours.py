@@ -39,7 +39,6 @@ def assembled(recipe: dict, seed: int = 0, images: int | None = None) -> Trainin
 
 def step_of(training: Training) -> Callable[[tf.Tensor, tf.Tensor], None]:
     """Give the training step of the first phase."""
-    training.optimizer.build(training.model.trainable_variables)
     return compiled_training_step(training.phases[0], training.optimizer, Meter(training.loss))
 
 

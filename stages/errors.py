@@ -1,27 +1,57 @@
-"""How a stage refuses: one line on standard error, exit code 2, no traceback."""
+"""How a stage ends before its time: one line on standard error, no traceback, an exit code."""
 
+import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 
 
 class InputError(Exception):
-    """What the user gave cannot be used.
+    """What the user gave cannot be used: exit code 2.
 
     The message names the file or the key, what was found there and what is allowed.
     """
 
 
+class TrainingError(Exception):
+    """Training cannot go on: exit code 1."""
+
+
+class Interrupted(BaseException):
+    """A signal asks the stage to end: exit code 128 and the signal's number."""
+
+    def __init__(self, number: int):
+        """Take the signal's number."""
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Leave by way of every `finally`; the same signal once more ends the process at once."""
+    signal.signal(number, signal.SIG_DFL)
+    raise Interrupted(number)
+
+
 def exit_with_message(main: Callable[[], None]) -> None:
-    """Run the entry point of a stage; turn an expected failure into one line and exit code 2."""
+    """Run the entry point of a stage; turn an expected failure into one line and an exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     try:
         main()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        end(str(error), 2)
     except OSError as error:
         # An OSError without a file name is a defect of ours and keeps its traceback.
         if error.filename is None:
             raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-    else:
-        return
-    sys.exit(2)
+        end(f"{error.filename}: {error.strerror}", 2)
+    except TrainingError as error:
+        end(str(error), 1)
+    except Interrupted as interruption:
+        end(str(interruption), interruption.exit_code)
+
+
+def end(message: str, exit_code: int) -> None:
+    """Say why, and leave."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(exit_code)

@@ -15,6 +15,7 @@ from stages.errors import exit_with_message
 from stages.files import replacing
 from stages.models.stock_layers import with_stock_layers
 from stages.params import read
+from stages.train.checkpoint import Checkpoint, fingerprint
 from stages.train.loop import Row, train
 from stages.train.params import Seed, read_recipe
 from stages.train.recipes import assemble
@@ -63,21 +64,27 @@ def main() -> None:
     validation = arrays.load("validation")
 
     place = device.select(wanted)
+    facts = environment(place.device_type)
+    settings = [seed, recipe.model_dump(), facts]
+    checkpoint = Checkpoint(fingerprint(settings, images, labels, *validation))
     keras.utils.set_random_seed(seed)
     start = time.monotonic()
-    rows: list[Row] = []
     with tf.device(place.to_string()):
         training = assemble(recipe, images, labels, seed, winograd=place.device_type == "CPU")
-        for row in train(training, *validation):
+        rows = checkpoint.restore(training)
+        if rows:
+            write_history(rows)
+        for row in train(training, *validation, finished=len(rows)):
             rows.append(row)
+            checkpoint.save(training, rows)
             write_history(rows)
     print(f"trained for {time.monotonic() - start:.0f} s")
 
     save_model(with_stock_layers(training.model), MODEL)
     metrics = summary(training.model, len(images), recipe.epochs, rows[-1])
     with replacing(METRICS) as path:
-        text = json.dumps(metrics | {"environment": environment(place.device_type)}, indent=2)
-        path.write_text(text + "\n")
+        path.write_text(json.dumps(metrics | {"environment": facts}, indent=2) + "\n")
+    checkpoint.remove()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ A loop of our own instead of `fit`, because `fit` of Keras 3 does not run on sev
 (keras issue 20585) while this one does in any `tf.distribute` strategy's scope.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 
@@ -13,6 +14,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from stages.cifar10 import CLASSES
+from stages.errors import TrainingError
 from stages.train.recipes import Phase, Training
 
 VALIDATION_BATCH_SIZE = 500
@@ -50,7 +52,10 @@ class Meter:
 
 
 def train(
-    training: Training, validation_images: np.ndarray, validation_labels: np.ndarray
+    training: Training,
+    validation_images: np.ndarray,
+    validation_labels: np.ndarray,
+    finished: int = 0,
 ) -> Iterator[Row]:
     """Train, and give the history's row after each epoch.
 
@@ -58,19 +63,24 @@ def train(
         training: what to train, and on which batches.
         validation_images: float32 (n, 32, 32, 3) in [0, 1]; n may be 0.
         validation_labels: uint8 (n,).
+        finished: epochs that the state of `training` has behind it.
 
     Yields:
         epoch (from 1), loss and accuracy over the epoch's batches as they were trained on,
         val_loss and val_accuracy where there are validation images, and the learning rate of the
         epoch's first step.
+
+    Raises:
+        TrainingError: the loss of the epoch is not finite.
     """
     optimizer, meter = training.optimizer, Meter(training.loss)
-    optimizer.build(training.model.trainable_variables)
     validation_step = compiled_validation_step(training.model, meter)
     last = training.phases[-1].epochs[-1] + 1
     for phase in training.phases:
         training_step = compiled_training_step(phase, optimizer, meter)
         for epoch in phase.epochs:
+            if epoch < finished:
+                continue
             start = time.monotonic()
             learning_rate = float(optimizer.learning_rate)
             title = f"epoch {epoch + 1}/{last}"
@@ -91,6 +101,8 @@ def train(
                 f"{name} {value:.4f}" for name, value in row.items() if name != "epoch"
             )
             print(f"{title}  {measured}  {seconds:.1f} s", flush=True)
+            if not all(map(math.isfinite, row.values())):
+                raise TrainingError(f"{title}: the loss is not finite; try a lower learning_rate")
             yield row | {"learning_rate": learning_rate}
 
 

@@ -34,6 +34,15 @@ class Training:
     loss: keras.losses.CategoricalCrossentropy
     phases: list[Phase]
 
+    def __post_init__(self) -> None:
+        """Make the optimizer's variables, which belong to the state of the training."""
+        self.optimizer.build(self.model.trainable_variables)
+
+    @property
+    def state(self) -> list[keras.Variable]:
+        """Give every variable that a step changes: weights, statistics, seeds, optimizer."""
+        return [*self.model.variables, *self.optimizer.variables]
+
 
 def assemble(
     recipe: Recipe, images: np.ndarray, labels: np.ndarray, seed: int, winograd: bool

@@ -1,0 +1,123 @@
+"""What a killed training goes on from: its state after the last finished epoch.
+
+DVC removes a stage's outs before it runs the stage, and runs an experiment with `--temp` or from
+the queue in a folder that is gone afterwards. So checkpoints are no outs; they lie in
+.dvc/tmp/checkpoints of the repository itself, which neither Git nor DVC tracks.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from stages.files import replacing
+from stages.train.loop import Row
+from stages.train.recipes import Training
+
+EXPERIMENTS = Path(".dvc/tmp/exps")
+CHECKPOINTS = Path(".dvc/tmp/checkpoints")
+# Of the workspace only the last training is worth keeping, of experiments every one.
+WORKSPACE, EXPERIMENT = "workspace", "experiment"
+
+
+def fingerprint(settings: object, *arrays: np.ndarray) -> str:
+    """Give a name for all that the trained weights depend on.
+
+    Args:
+        settings: anything that JSON holds: parameters, seed, versions, processor.
+        *arrays: the data.
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for name, module in sorted(sys.modules.items()):
+        if name.split(".")[0] == "stages" and getattr(module, "__file__", None):
+            digest.update(Path(str(module.__file__)).read_bytes())
+    for array in arrays:
+        digest.update(str(array.shape).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:32]
+
+
+class Checkpoint:
+    """The state of one training, in a file named after its fingerprint."""
+
+    def __init__(self, fingerprint: str):
+        """Find the place of the file; nothing is read or written."""
+        here = Path.cwd()
+        experiments = next((p for p in here.parents if p.match(str(EXPERIMENTS))), None)
+        root = experiments.parents[2] if experiments else here
+        self.kind = EXPERIMENT if experiments else WORKSPACE
+        self.folder = root / CHECKPOINTS
+        self.fingerprint = fingerprint
+        self.path = self.folder / f"{self.kind}-{fingerprint}.npz"
+
+    def save(self, training: Training, rows: list[Row]) -> None:
+        """Replace the file by the present state; after a loss of power it is the old or the new.
+
+        Args:
+            training: what trains.
+            rows: the history so far, one row for each finished epoch.
+        """
+        values = {f"{number:04}": v.numpy() for number, v in enumerate(training.state)}
+        with replacing(self.path) as path, path.open("wb") as file:
+            np.savez(file, allow_pickle=False, history=np.array(json.dumps(rows)), **values)
+            file.flush()
+            os.fsync(file.fileno())
+        sync_folder(self.folder)
+
+    def restore(self, training: Training) -> list[Row]:
+        """Put back the state of the last finished epoch, and give the history up to it.
+
+        Checkpoints of other settings that were made in the same place are dropped, and so is one
+        that cannot be read; each is named on a line. Without a checkpoint nothing happens and the
+        history is empty.
+        """
+        for half_written in self.folder.glob(f".*{self.kind}-*"):
+            if self.kind == WORKSPACE or self.fingerprint in half_written.name:
+                half_written.unlink(missing_ok=True)
+        rows: list[Row] = []
+        for path in sorted(self.folder.glob("[!.]*.npz")):
+            if path.stem.endswith(self.fingerprint):
+                rows = rows or read(path, training)
+            elif self.kind == WORKSPACE and path.name.startswith(WORKSPACE):
+                drop(path, "of other parameters, data, code or versions")
+        return rows
+
+    def remove(self) -> None:
+        """Remove the file, where there is one."""
+        self.path.unlink(missing_ok=True)
+
+
+def read(path: Path, training: Training) -> list[Row]:
+    """Load a file into the variables, or drop it and give no rows; one or the other as a whole."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            rows = json.loads(file["history"].item())
+            values = [file[f"{number:04}"] for number in range(len(training.state))]
+    except FileNotFoundError:
+        return []
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        drop(path, f"that cannot be read ({error})")
+        return []
+    for variable, value in zip(training.state, values, strict=True):
+        variable.assign(value)
+    print(f"going on after epoch {len(rows)}, from {path.name}", flush=True)
+    return rows
+
+
+def drop(path: Path, what: str) -> None:
+    """Remove a checkpoint and say so."""
+    path.unlink(missing_ok=True)
+    print(f"dropped a checkpoint {what}: {path.name}", flush=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a renaming in `folder` outlast a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

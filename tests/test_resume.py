@@ -1,0 +1,236 @@
+"""Training that is killed, interrupted or diverges, and what the next one makes of it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from stages import device as device  # First, since TensorFlow reads what it sets.
+from stages.models import tutorial
+from stages.train.checkpoint import Checkpoint, fingerprint
+from stages.train.recipes import Training
+from tests.conftest import ROOT, Project, put, run_stage, write_params
+
+import keras  # isort: skip
+
+OUTS = ("models/model.keras", "metrics/train.json", "plots/history.csv")
+CHECKPOINTS = ".dvc/tmp/checkpoints"
+TRAIN = (sys.executable, "-m", "stages.train")
+EPOCHS = 3
+# Many steps, so that the end is far when the first checkpoint is there.
+SLOW = {"epochs": EPOCHS, "batch_size": 20}
+
+
+@pytest.fixture
+def folder(arrays: Path, tmp_path: Path) -> Path:
+    """Give a folder in which a few epochs of the tutorial, with its dropout, can be trained."""
+    (tmp_path / "data").symlink_to(arrays / "data")
+    params = yaml.safe_load((arrays / "params.yaml").read_text())
+    params["recipe"] = "tutorial"
+    params["recipes"]["tutorial"] |= SLOW
+    write_params(tmp_path, params)
+    return tmp_path
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkpoint:
+    """Give the place of a checkpoint in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return Checkpoint("0123")
+
+
+def tiny_training(seed: int) -> Training:
+    keras.utils.set_random_seed(seed)
+    model = tutorial.build(2, 4, 0.25, 0.5)
+    return Training(model, keras.optimizers.RMSprop(), keras.losses.CategoricalCrossentropy(), [])
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {name: sha256((folder / name).read_bytes()).hexdigest() for name in OUTS}
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    return sorted((folder / CHECKPOINTS).glob("[!.]*.npz"))
+
+
+def stop(command: tuple[str, ...], folder: Path, number: signal.Signals) -> tuple[int, str, str]:
+    """Send a signal to a command and all that it started, once a checkpoint is there."""
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=os.environ | {"PATH": programs, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not checkpoints(folder):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(process.pid, number)
+    output, errors = process.communicate()
+    return process.returncode, output, errors
+
+
+def going_on(output: str) -> Iterator[int]:
+    """Give the epochs after which a training went on, by what it printed."""
+    for line in output.splitlines():
+        if line.startswith("going on after epoch "):
+            yield int(line.split()[4].rstrip(","))
+
+
+def test_a_killed_training_goes_on_to_the_same_bytes(folder: Path) -> None:
+    result = run_stage("train", folder)
+    assert result.returncode == 0, result.stderr
+    expected = hashes(folder)
+    assert not checkpoints(folder)
+    for name in OUTS:
+        (folder / name).unlink()
+
+    code, _, _ = stop(TRAIN, folder, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    # DVC removes the history like every other out.
+    (folder / "plots/history.csv").unlink(missing_ok=True)
+    result = run_stage("train", folder)
+    assert result.returncode == 0, result.stderr
+    (epoch,) = going_on(result.stdout)
+    assert 1 <= epoch < EPOCHS
+    titles = [line.split("  ")[0] for line in result.stdout.splitlines() if "  loss" in line]
+    assert titles == [f"epoch {number}/{EPOCHS}" for number in range(epoch + 1, EPOCHS + 1)]
+    assert hashes(folder) == expected
+    assert not checkpoints(folder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+def test_an_interrupted_training_says_so_and_keeps_its_checkpoint(
+    folder: Path, number: signal.Signals
+) -> None:
+    code, _, errors = stop(TRAIN, folder, number)
+    assert code == 128 + number
+    assert errors.splitlines() == [f"error: interrupted by {number.name}"]
+    assert not (folder / "models/model.keras").exists()
+    assert not [*folder.rglob(".unfinished-*")]
+    assert len(checkpoints(folder)) == 1
+
+
+def test_a_checkpoint_of_another_seed_is_dropped(folder: Path) -> None:
+    stop(TRAIN, folder, signal.SIGKILL)
+    (path,) = checkpoints(folder)
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    put(params, "seed", 1)
+    write_params(folder, params)
+    result = run_stage("train", folder)
+    assert result.returncode == 0, result.stderr
+    assert [line for line in result.stdout.splitlines() if "checkpoint" in line] == [
+        f"dropped a checkpoint of other parameters, data, code or versions: {path.name}"
+    ]
+    assert f"epoch 1/{EPOCHS}" in result.stdout
+
+
+def test_the_fingerprint_is_of_settings_and_data() -> None:
+    zeros, ones = np.zeros((2, 3)), np.ones((2, 3))
+    names = {
+        fingerprint([0, {"rate": 1.0}], zeros),
+        fingerprint([1, {"rate": 1.0}], zeros),
+        fingerprint([0, {"rate": 2.0}], zeros),
+        fingerprint([0, {"rate": 1.0}], ones),
+        fingerprint([0, {"rate": 1.0}], zeros.reshape(3, 2)),
+        fingerprint([0, {"rate": 1.0}], zeros, zeros[:0]),
+    }
+    assert len(names) == 6
+    assert fingerprint([0, {"rate": 1.0}], zeros.copy()) in names
+
+
+def test_a_checkpoint_holds_the_whole_state(checkpoint: Checkpoint) -> None:
+    saved, restored = tiny_training(0), tiny_training(1)
+    for variable in saved.state:
+        variable.assign(variable + 1)
+    rows = [{"epoch": 1, "loss": 0.1 + 0.2, "accuracy": 1 / 3}]
+    checkpoint.save(saved, rows)
+    assert checkpoint.restore(restored) == rows
+    paths = [variable.path for variable in restored.state]
+    assert len([path for path in paths if "seed_generator" in path]) == 4
+    assert len([path for path in paths if path.startswith("rm_sprop")]) == 2 + 17
+    for found, expected in zip(restored.state, saved.state, strict=True):
+        np.testing.assert_array_equal(found.numpy(), expected.numpy(), strict=True)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+def test_a_damaged_checkpoint_is_dropped(
+    checkpoint: Checkpoint, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = tiny_training(0)
+    checkpoint.save(saved, [{"epoch": 1}])
+    content = checkpoint.path.read_bytes()
+    middle = content.index(saved.state[0].numpy().tobytes())
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    damaged = {"cut": content[:middle], "flipped": flipped, "empty": b""}[damage]
+    checkpoint.path.write_bytes(damaged)
+
+    training = tiny_training(1)
+    before = [variable.numpy() for variable in training.state]
+    assert checkpoint.restore(training) == []
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("dropped a checkpoint that cannot be read (")
+    assert line.endswith(f"): {checkpoint.path.name}")
+    assert not [*checkpoint.folder.iterdir()]
+    for variable, value in zip(training.state, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def test_the_workspace_drops_none_of_an_experiment(checkpoint: Checkpoint) -> None:
+    checkpoint.save(tiny_training(0), [])
+    kept = "experiment-4567.npz"
+    for name in ("workspace-4567.npz", ".unfinished-workspace-4567.npz", kept):
+        shutil.copy(checkpoint.path, checkpoint.folder / name)
+    checkpoint.remove()
+    assert Checkpoint("89ab").restore(tiny_training(0)) == []
+    assert [path.name for path in checkpoint.folder.iterdir()] == [kept]
+
+
+def test_a_training_that_diverges_stops(folder: Path) -> None:
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    put(params, "recipes.tutorial.learning_rate", 1e30)
+    write_params(folder, params)
+    result = run_stage("train", folder)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: epoch 1/{EPOCHS}: the loss is not finite")
+    assert not (folder / "models/model.keras").exists()
+    assert not checkpoints(folder)
+
+
+@pytest.mark.parametrize("command", ["repro", "exp run --temp"])
+def test_dvc_goes_on_to_the_same_bytes(
+    make_project: Callable[[Path], Project], tmp_path: Path, command: str
+) -> None:
+    project = make_project(tmp_path)
+    params = project.params()
+    params["recipes"]["airbench_small"] |= SLOW | {"low_resolution_share": 0.5}
+    project.write(params)
+    project.repro("preprocess")
+    project.commit("Arrays")
+    dvc = shutil.which("dvc", path=str(Path(sys.executable).parent))
+    assert dvc
+
+    stop((dvc, *command.split()), project.folder, signal.SIGKILL)
+    (epoch,) = going_on(project.dvc(*command.split(), *["--name=a"] * ("exp" in command)))
+    assert 1 <= epoch < EPOCHS
+    assert not checkpoints(project.folder)
+    if "exp" in command:
+        project.dvc("exp", "apply", "a")
+    found = hashes(project.folder)
+    assert project.repro("--force", "--single-item", "train") == {"train"}
+    assert hashes(project.folder) == found
