@@ -1,6 +1,5 @@
 """What several tests need: the published files, and a project of its own for each test."""
 
-import json
 import os
 import re
 import shutil
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dvc.repo import Repo
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -183,8 +183,13 @@ class Project:
         return stages_run(self.dvc("repro", *arguments))
 
     def changed(self) -> set[str]:
-        """Give the stages that `dvc status` finds changed themselves."""
-        return set(json.loads(self.dvc("status", "--json")))
+        """Give the stages that `dvc status` finds changed themselves.
+
+        By DVC's own function instead of its command, which takes three times as long to start.
+        """
+        with Repo(str(self.folder)) as repo:
+            # From another folder, DVC names a stage with the path to its dvc.yaml.
+            return {name.rpartition(":")[2] for name in repo.status()}
 
     def commit(self, message: str) -> None:
         """Commit everything."""
