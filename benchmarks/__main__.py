@@ -16,6 +16,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.machine import describe
+from benchmarks.turns import Training, in_turns
 from stages.params import document
 
 PEER_PYTHON = Path(".venv-bench/bin/python")
@@ -36,16 +37,16 @@ def call(command: list[str]) -> Iterator[dict[str, Any]]:
     yield from (json.loads(line) for line in result.stdout.splitlines() if line.startswith("{"))
 
 
-def ours(what: str, *arguments: object) -> list[dict[str, Any]]:
-    """Run a measurement of this project."""
+def ours(what: str, *arguments: object) -> list[str]:
+    """Give the command of a measurement of this project."""
     texts = [json.dumps(argument) for argument in arguments]
-    return list(call([sys.executable, "-m", "benchmarks.ours", what, *texts]))
+    return [sys.executable, "-m", "benchmarks.ours", what, *texts]
 
 
-def peer(what: str, batch_size: int, mode: str, recipe: dict, last: float) -> list[dict[str, Any]]:
-    """Run a measurement of PyTorch."""
+def peer(what: str, batch_size: int, mode: str, recipe: dict, last: float) -> list[str]:
+    """Give the command of a measurement of PyTorch."""
     command = [str(PEER_PYTHON), "-m", "benchmarks.peer", what, str(batch_size), mode]
-    return list(call([*command, json.dumps(recipe), str(last)]))
+    return [*command, json.dumps(recipe), str(last)]
 
 
 def tutorial(recipe: dict, seconds: float) -> list[float]:
@@ -76,10 +77,10 @@ def throughputs(recipe: dict, rounds: int, seconds: float) -> tuple[Rates, Rates
     theirs: Rates = {}
     for _ in range(rounds):
         for batch_size in BATCH_SIZES:
-            (row,) = ours("throughput", batch_size, recipe, seconds)
+            (row,) = call(ours("throughput", batch_size, recipe, seconds))
             mine.setdefault(f"batch {batch_size}", []).extend(row["images_per_second"])
             for mode in MODES:
-                (row,) = peer("throughput", batch_size, mode, recipe, seconds)
+                (row,) = call(peer("throughput", batch_size, mode, recipe, seconds))
                 name = f"{mode}, batch {batch_size}"
                 theirs.setdefault(name, []).extend(row["images_per_second"])
     return mine, theirs
@@ -130,15 +131,21 @@ def step_rows(mine: Rates, theirs: Rates, peak: float, widths: list[int]) -> lis
 def training_rows(recipe: dict, settings: str, epochs: int) -> list[Row]:
     """Give the rows about whole trainings, ours and then the peer's of so many epochs."""
     mode, batch_size = settings.split(", batch ")
-    mine = ours("train", recipe, 0)
-    theirs = peer("train", int(batch_size), mode, recipe | {"epochs": epochs}, 0)
-    ratio = f"{mine[-1]['seconds'] / theirs[-1]['seconds']:.2f}"
-    sides = mine[-1], theirs[-1]
+    peer_recipe = recipe | {"epochs": epochs}
+    mine = Training(ours("train", recipe, 0), recipe["epochs"])
+    theirs = Training(peer("train", int(batch_size), mode, peer_recipe, 0), epochs)
+    in_turns(mine, theirs)
+    sides = mine.rows[-1], theirs.rows[-1]
+    ratio = f"{sides[0]['seconds'] / sides[1]['seconds']:.2f}"
     return [
         ("training, s", *(f"{side['seconds']:.0f}" for side in sides), ratio),
         ("test accuracy", *(f"{side['plain']:.4f}" for side in sides), ""),
         ("test accuracy, flip and translate", *(f"{side['tta']:.4f}" for side in sides), ""),
-        ("94 % passed after", *(passed(rows, 0.94, "tta") for rows in (mine, theirs)), ""),
+        (
+            "94 % passed after",
+            *(passed(rows, 0.94, "tta") for rows in (mine.rows, theirs.rows)),
+            "",
+        ),
     ]
 
 
@@ -146,17 +153,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="within 10 minutes, no full training")
     quick = parser.parse_args().quick
-    rounds, seconds = (1, 8.0) if quick else (3, 20.0)
+    rounds, seconds = (1, 8.0) if quick else (3, 10.0)
     recipes = document()["recipes"]
     large = recipes["airbench94"]
     # Its rates fall to zero within the one epoch that is enough to pass the tutorial.
     fast = recipes["airbench_small"] | {"epochs": 1, "low_resolution_share": 0.0}
 
-    (peaks,) = ours("peak", seconds / 2)
+    (peaks,) = call(ours("peak", seconds / 2))
     mine, theirs = throughputs(large, rounds, seconds)
-    (outside,) = ours("outside", large, 10_000 if quick else 50_000)
+    (outside,) = call(ours("outside", large, 10_000 if quick else 50_000))
     written = [50 * 40_000 / rate for rate in tutorial(recipes["tutorial"], seconds)]
-    passing = ours("train", fast, 0)
+    passing = Training(ours("train", fast, 0), fast["epochs"])
+    in_turns(passing)
 
     rows = step_rows(mine, theirs, max(median(rates) for rates in peaks.values()), large["widths"])
     share = 1 - sum(outside["bare"]) / sum(outside["loop"])
@@ -165,9 +173,9 @@ def main() -> None:
     rows.append(
         (
             f"{TUTORIAL_ACCURACY:.2%} passed after",
-            passed(passing, TUTORIAL_ACCURACY, "plain"),
+            passed(passing.rows, TUTORIAL_ACCURACY, "plain"),
             "",
-            f"1/{median(written) / passing[-1]['seconds']:.0f}",
+            f"1/{median(written) / passing.rows[-1]['seconds']:.0f}",
         )
     )
     if not quick:

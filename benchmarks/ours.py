@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmarks.images import all_training_images
 from benchmarks.timing import timed
+from benchmarks.turns import print_in_turns
 from stages import arrays
 from stages import device as device  # Before TensorFlow, which reads what it sets.
 from stages.evaluate.augmentation import predict
@@ -115,8 +116,7 @@ def main() -> None:
     what, *arguments = sys.argv[1:]
     values = [json.loads(argument) for argument in arguments]
     if what == "train":
-        for row in train_and_test(*values):
-            print(json.dumps(row), flush=True)
+        print_in_turns(train_and_test(*values))
         return
     works: dict[str, Callable[..., dict]] = {
         "peak": peak,

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from benchmarks.images import all_training_images
 from benchmarks.timing import timed
+from benchmarks.turns import print_in_turns
 from stages import arrays
 
 MEAN = np.array([0.4914, 0.4822, 0.4465], np.float32)
@@ -231,8 +232,7 @@ def main() -> None:
         rates = throughput(json.loads(recipe), int(batch_size), mode, float(last))
         print(json.dumps({"images_per_second": rates}))
         return
-    for row in train(json.loads(recipe), int(batch_size), mode, int(last)):
-        print(json.dumps(row), flush=True)
+    print_in_turns(train(json.loads(recipe), int(batch_size), mode, int(last)))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import flops
+from benchmarks.turns import Training, in_turns
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.models import airbench
 from tests.conftest import ROOT, Project
@@ -51,3 +55,44 @@ def test_a_run_is_recorded(make_project: Callable[[Path], Project], tmp_path: Pa
     # The workspace is left as it was.
     assert project.params() == before
     assert project.git("status", "--porcelain").split() == ["??", "results/"]
+
+
+def program(name: str, epochs: int, log: Path, fails: bool = False) -> list[str]:
+    """Give a program that notes in `log` when an epoch of it starts."""
+    text = f"""
+import sys
+from pathlib import Path
+from benchmarks.turns import print_in_turns
+
+def rows():
+    for epoch in range(1, {epochs} + 1):
+        with Path({str(log)!r}).open("a") as file:
+            file.write("{name}")
+        yield {{"epoch": epoch}}
+        if {fails}:
+            sys.exit(1)
+
+print_in_turns(rows())
+"""
+    return [sys.executable, "-c", text]
+
+
+def test_trainings_take_turns(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    longer, shorter = Training(program("a", 6, log), 6), Training(program("b", 3, log), 3)
+    in_turns(longer, shorter)
+    assert log.read_text() == "abaabaaba"
+    assert [row["epoch"] for row in longer.rows] == [1, 2, 3, 4, 5, 6]
+    assert [row["epoch"] for row in shorter.rows] == [1, 2, 3]
+    for training in (longer, shorter):
+        assert training.process
+        assert training.process.returncode == 0
+
+
+def test_a_training_that_fails_ends_the_other(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    good, bad = Training(program("a", 6, log), 6), Training(program("b", 3, log, True), 3)
+    with pytest.raises(subprocess.CalledProcessError):
+        in_turns(good, bad)
+    assert good.process
+    assert good.process.returncode == -signal.SIGKILL
