@@ -21,7 +21,8 @@ def save(split: str, images: np.ndarray, labels: np.ndarray) -> None:
     """
     normalized = np.divide(images, np.float32(255), dtype=np.float32)
     for name, array in (("images", normalized), ("labels", labels)):
-        with replacing(PROCESSED / split / f"{name}.npy") as path, path.open("wb") as file:
+        path = PROCESSED / split / f"{name}.npy"
+        with replacing(path, array.nbytes) as unfinished, unfinished.open("wb") as file:
             np.save(file, array, allow_pickle=False)
 
 

@@ -60,7 +60,6 @@ def readers_of(path: Path) -> set[str]:
     shared = {
         "models": {"train"},
         "device.py": {"train", "evaluate"},
-        "files.py": {"preprocess", "train", "evaluate", "plots"},
         "arrays.py": {"preprocess", "train", "evaluate", "plots"},
     }
     return {folder} if folder in STAGES else shared.get(folder, set(STAGES))

@@ -16,7 +16,7 @@ from stages.errors import InputError, exit_with_message
 from stages.evaluate.augmentation import predict
 from stages.evaluate.calibration import calibration, expected_calibration_error
 from stages.evaluate.params import EvaluateParams
-from stages.files import replacing
+from stages.files import replace
 from stages.params import read
 
 MODEL = Path("models/model.keras")
@@ -105,10 +105,9 @@ def main() -> None:
     results = {"tta": params.tta} | {name: round(value, 6) for name, value in metrics.items()}
 
     for path, content in ((PREDICTIONS, table), (CALIBRATION, bins)):
-        with replacing(path) as unfinished:
-            content.to_csv(unfinished, index=False, float_format="%.6f")
-    with replacing(METRICS) as unfinished:
-        unfinished.write_text(json.dumps(results | {"per_class": per_class}, indent=2) + "\n")
+        replace(path, content.to_csv(index=False, float_format="%.6f").encode())
+    text = json.dumps(results | {"per_class": per_class}, indent=2) + "\n"
+    replace(METRICS, text.encode())
     print(f"test accuracy {metrics['accuracy']:.4f} (tta {params.tta}), 95 % interval", end=" ")
     print(f"{interval.low:.4f} to {interval.high:.4f}; loss {metrics['loss']:.4f}")
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from stages.cifar10 import META, META_FILE, SHA256, recognize
+from stages.cifar10 import BATCH_BYTES, META, META_FILE, SHA256, recognize
 from stages.errors import InputError, exit_with_message
 from stages.fetch.archives import batches
 from stages.fetch.npm import pack
 from stages.fetch.params import FetchParams
 from stages.fetch.transfer import SourceError
 from stages.fetch.web import download
+from stages.files import replace, room_for
 from stages.params import read
 
 RAW = Path("data/raw")
@@ -91,11 +92,10 @@ def publish(found: dict[str, bytes]) -> None:
     """Write the verified files aside, then move them to data/raw, where nothing else remains."""
     staging = DOWNLOADS / "verified"
     shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
     RAW.mkdir(parents=True, exist_ok=True)
     contents = found | {META_FILE: META.encode()}
     for name, content in contents.items():
-        (staging / name).write_bytes(content)
+        replace(staging / name, content)
     for name in contents:
         os.replace(staging / name, RAW / name)
     for stray in set(RAW.iterdir()) - {RAW / name for name in contents}:
@@ -105,8 +105,11 @@ def publish(found: dict[str, bytes]) -> None:
 
 def main() -> None:
     params = read("fetch", FetchParams)
+    RAW.parent.mkdir(exist_ok=True)
     try:
-        publish(from_sources(params))
+        # Better known before a download than after it.
+        with room_for(RAW, BATCH_BYTES * len(SHA256)):
+            publish(from_sources(params))
     finally:
         if DOWNLOADS.exists() and not any(DOWNLOADS.iterdir()):
             DOWNLOADS.rmdir()

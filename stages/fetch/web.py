@@ -9,6 +9,7 @@ import urllib3
 
 from stages.fetch.params import FetchParams
 from stages.fetch.transfer import SourceError, StallError, Transfer, refuse_above
+from stages.files import room_for
 
 CHUNK = 1 << 18
 BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, StallError)
@@ -66,7 +67,11 @@ def _transfer(url: str, target: Path, limits: FetchParams) -> Path:
             tag = response.headers.get("Last-Modified", "") if not tag.startswith('"') else tag
             validator.write_text(tag) if tag else validator.unlink(missing_ok=True)
 
-        with part.open("ab") as file, Transfer(url.rsplit("/")[-1], limits, total, start) as bar:
+        with (
+            room_for(part, (total or start) - start),
+            part.open("ab") as file,
+            Transfer(url.rsplit("/")[-1], limits, total, start) as bar,
+        ):
             # read1 returns what has arrived; read would wait for a whole chunk at 1 byte a second.
             while chunk := response.raw.read1(CHUNK):
                 file.write(chunk)

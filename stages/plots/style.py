@@ -1,10 +1,11 @@
 """How every figure looks and is written: a colour-blind safe palette, the same bytes each time."""
 
+import io
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from stages.files import replacing
+from stages.files import replace
 
 # Okabe and Ito's palette, https://jfly.uni-koeln.de/color/
 BLUE = "#0072B2"
@@ -15,5 +16,6 @@ GREY = "#666666"
 
 def save(figure: Figure, path: Path, dpi: int) -> None:
     """Write a PNG without matplotlib's version in it, which would change the bytes."""
-    with replacing(path) as unfinished:
-        figure.savefig(unfinished, dpi=dpi, format="png", metadata={"Software": None})
+    content = io.BytesIO()
+    figure.savefig(content, dpi=dpi, format="png", metadata={"Software": None})
+    replace(path, content.getvalue())

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from stages import arrays, device
 from stages.errors import exit_with_message
-from stages.files import replacing
+from stages.files import replace
 from stages.models.stock_layers import with_stock_layers
 from stages.params import read
 from stages.train.checkpoint import Checkpoint, fingerprint
@@ -29,8 +29,8 @@ RESULTS = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 def write_history(rows: list[Row]) -> None:
     """Replace the history by one that ends with the newest epoch, to be watched meanwhile."""
-    with replacing(HISTORY) as path:
-        pd.DataFrame(rows).to_csv(path, index=False, float_format="%.6g")
+    table = pd.DataFrame(rows).to_csv(index=False, float_format="%.6g")
+    replace(HISTORY, table.encode())
 
 
 def summary(model: keras.Model, images: int, epochs: int, last: Row) -> dict[str, object]:
@@ -82,8 +82,8 @@ def main() -> None:
 
     save_model(with_stock_layers(training.model), MODEL)
     metrics = summary(training.model, len(images), recipe.epochs, rows[-1])
-    with replacing(METRICS) as path:
-        path.write_text(json.dumps(metrics | {"environment": facts}, indent=2) + "\n")
+    text = json.dumps(metrics | {"environment": facts}, indent=2) + "\n"
+    replace(METRICS, text.encode())
     checkpoint.remove()
 
 

@@ -62,7 +62,8 @@ class Checkpoint:
             rows: the history so far, one row for each finished epoch.
         """
         values = {f"{number:04}": v.numpy() for number, v in enumerate(training.state)}
-        with replacing(self.path) as path, path.open("wb") as file:
+        size = sum(value.nbytes for value in values.values())
+        with replacing(self.path, size) as path, path.open("wb") as file:
             np.savez(file, allow_pickle=False, history=np.array(json.dumps(rows)), **values)
             file.flush()
             os.fsync(file.fileno())

@@ -1,0 +1,108 @@
+"""Full disks and read-only folders: one line that names the file, and nothing half-written.
+
+The disks are real ones, small and in memory, in a mount namespace of the stage's own.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run, assert_refused, run
+
+FULL = "mount -t tmpfs -o size={size} tmpfs '{folder}'"
+# What a stage writes; DVC removes it before it runs the stage.
+OUTS = {
+    "fetch": "data",
+    "preprocess": "data/processed",
+    "train": "models",
+    "evaluate": "metrics/evaluate.json",
+    "plots": "plots/*.png",
+}
+READ_ONLY = "mount --bind '{folder}' '{folder}' && mount -o remount,bind,ro '{folder}'"
+
+
+def run_on(mount: str, program: str, project: Path, folder: str, size: str = "") -> Run:
+    """Run a Python program where `folder` is on a disk of its own, holding what it held before.
+
+    The files that are there in the end are printed.
+    """
+    (project / folder).mkdir(parents=True, exist_ok=True)
+    script = f"""
+        cp -r '{folder}' before && {mount.format(folder=folder, size=size)} || exit 100
+        [ -w '{folder}' ] && cp -r before/. '{folder}'
+        '{sys.executable}' {program}
+        code=$?
+        find '{folder}' -type f
+        exit $code
+    """
+    namespace = ["unshare", "--user", "--map-root-user", "--mount"]
+    result = run([*namespace, "sh", "-c", script], project)
+    shutil.rmtree(project / "before")
+    return result
+
+
+@pytest.fixture
+def project(trained: Path, tmp_path: Path) -> Path:
+    """Give a folder in which each stage can run anew."""
+    shutil.copytree(trained, tmp_path, symlinks=True, dirs_exist_ok=True)
+    data = (tmp_path / "data").resolve()
+    (tmp_path / "data").unlink()
+    shutil.copytree(data, tmp_path / "data", symlinks=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("stage", "folder", "size", "names"),
+    [
+        ("fetch", "data", "1m", "data/raw: 184,380,000 bytes or more needed, "),
+        ("preprocess", "data/processed", "1m", "data/processed/train/images.npy: 4,915,200 bytes"),
+        ("train", ".dvc/tmp/checkpoints", "4k", ".dvc/tmp/checkpoints/workspace-"),
+        ("train", "models", "4k", "models/model.keras: "),
+        ("evaluate", "metrics", "4k", "metrics/evaluate.json: "),
+        ("plots", "plots", "32k", "plots/samples.png: "),
+    ],
+)
+def test_full_disk(project: Path, stage: str, folder: str, size: str, names: str) -> None:
+    for out in project.glob(OUTS[stage]):
+        shutil.rmtree(out) if out.is_dir() else out.unlink()
+    result = run_on(FULL, f"-m stages.{stage}", project, folder, size)
+    assert_refused(result, names, "bytes or more needed", "free on its disk")
+    assert ".unfinished" not in result.stdout
+
+
+PROGRAM = """
+from pathlib import Path
+from stages.errors import exit_with_message
+from stages.files import replacing
+
+def main():
+    with replacing(Path("full/file"), 10) as path:
+        path.write_bytes(bytes(100_000))
+
+exit_with_message(main)
+"""
+
+
+def test_disk_that_fills_up_meanwhile(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    (tmp_path / "full").mkdir()
+    result = run_on(FULL, "program.py", tmp_path, "full", "4k")
+    assert_refused(result, "full/file: 10 bytes or more needed", "No space left on device")
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("stage", "folder", "names"),
+    [
+        ("fetch", "data", "data/downloads"),
+        ("preprocess", "data/processed", "data/processed/"),
+        ("train", "models", "models/"),
+        ("evaluate", "metrics", "metrics/"),
+        ("plots", "plots", "plots/"),
+    ],
+)
+def test_read_only_folder(project: Path, stage: str, folder: str, names: str) -> None:
+    result = run_on(READ_ONLY, f"-m stages.{stage}", project, folder)
+    assert_refused(result, names, "Read-only file system")
