@@ -29,7 +29,7 @@ WRONG = [
     ("train", "seed", None, "valid integer"),
     ("train", "device", "tpu", "'auto', 'cpu' or 'gpu'"),
     ("train", "device", "gpu", "TensorFlow sees no GPU"),
-    ("train", "recipe", "resnet", "allowed are tutorial, airbench94, airbench_small"),
+    ("train", "recipe", "resnet", "allowed are 'tutorial', 'airbench94', 'airbench_small'"),
     ("train", "recipe", 3, "valid string"),
     ("train", "recipes.airbench_small.model", "vgg", "'tutorial' or 'airbench'"),
     ("train", "recipes.airbench_small.widths", [24, 96], "at least 3 items"),
