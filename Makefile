@@ -6,13 +6,18 @@ INSTALLED := $(VENV)/.installed
 PEER := .venv-bench/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test lint bench lock
+.PHONY: repro test soak lint bench lock
 
 repro: $(INSTALLED)
 	dvc repro
 
 test: lint
 	pytest --numprocesses=2 --dist=loadfile --durations=10
+
+# What takes longer: twenty kills of each recipe, thousands of edits of params.yaml.
+soak: $(INSTALLED)
+	pytest -rP tests/soak_resume.py
+	PARAMS_EXAMPLES=5000 pytest tests/test_params_properties.py
 
 lint: $(INSTALLED)
 	ruff format --check .

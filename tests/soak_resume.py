@@ -1,0 +1,75 @@
+"""`dvc repro` killed again and again until it ends: the same bytes as without. `make soak`."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Project
+from tests.test_resume import hashes
+
+KILLS = 20
+EPOCHS = 100
+IN_WRITING = ".dvc/tmp/checkpoints/.unfinished-*"
+
+
+def start(project: Project) -> subprocess.Popen[bytes]:
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.Popen(
+        ["dvc", "repro"],
+        cwd=project.folder,
+        env=os.environ | {"PATH": programs, "PYTHONPATH": ""},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def kill_at_random(project: Project, chance: random.Random) -> bool:
+    """Kill all of a `dvc repro` some seconds after its start; say whether it still ran."""
+    process = start(project)
+    # From DVC's own start over TensorFlow's to some epochs later.
+    time.sleep(chance.uniform(1, 12))
+    running = process.poll() is None
+    if running:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return running
+
+
+def kill_in_writing(project: Project) -> None:
+    """Kill all of a `dvc repro` while it writes a checkpoint."""
+    process = start(project)
+    while not [*project.folder.glob(IN_WRITING)]:
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    # What was being written is still there, so the moment was the right one.
+    assert [*project.folder.glob(IN_WRITING)]
+
+
+@pytest.mark.parametrize("recipe", ["airbench_small", "tutorial"])
+def test_killed_twenty_times(
+    make_project: Callable[[Path], Project], tmp_path: Path, recipe: str
+) -> None:
+    project = make_project(tmp_path)
+    params = project.params()
+    params["recipe"] = recipe
+    params["recipes"][recipe] |= {"epochs": EPOCHS, "batch_size": 5}
+    project.write(params)
+    chance = random.Random(recipe)
+
+    kill_in_writing(project)
+    for _ in range(KILLS):
+        assert kill_at_random(project, chance)
+    project.repro()
+    found = hashes(project.folder)
+    print(f"{recipe}: {found}")
+    assert project.repro("--force", "--single-item", "train") == {"train"}
+    assert hashes(project.folder) == found
