@@ -99,7 +99,6 @@ def test_disk_that_fills_up_meanwhile(tmp_path: Path) -> None:
         ("fetch", "data", "data/downloads"),
         ("preprocess", "data/processed", "data/processed/"),
         ("train", "models", "models/"),
-        ("evaluate", "metrics", "metrics/"),
         ("plots", "plots", "plots/"),
     ],
 )

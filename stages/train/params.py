@@ -1,11 +1,11 @@
 """Typed parameters of the stage train: the seed and one schema for each kind of recipe."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from stages.errors import InputError
-from stages.params import PATH, Section, read
+from stages.params import PATH, Section, document, read
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -62,9 +62,9 @@ def read_recipe() -> Recipe:
         InputError: `recipe` names none, or the recipe's parameters do not fit its model.
     """
     name = read("recipe", str)
-    recipes = read("recipes", Annotated[dict[str, Any], Field(min_length=1)])
-    if name not in recipes:
-        allowed = ", ".join(map(repr, recipes))
+    recipes = document().get("recipes")
+    if not isinstance(recipes, dict) or name not in recipes:
+        allowed = ", ".join(map(repr, recipes)) if isinstance(recipes, dict) else "its keys"
         raise InputError(f"{PATH}: recipe = {name!r}: none of recipes; allowed are {allowed}")
     model = read(f"recipes.{name}.model", Literal["tutorial", "airbench"])
     return read(f"recipes.{name}", RECIPES[model])
