@@ -23,10 +23,15 @@ Params = dict[str, Any]
 Run = subprocess.CompletedProcess[str]
 
 
+def environment_of_tests(**more: str) -> dict[str, str]:
+    """Give an environment with this interpreter's programs and the project's modules."""
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"PATH": programs, "PYTHONPATH": str(ROOT)} | more
+
+
 def run(command: list[str], folder: Path, **environment: str) -> Run:
     """Run a command in `folder`, with this interpreter's programs and the project's modules."""
-    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = os.environ | {"PATH": programs, "PYTHONPATH": str(ROOT)} | environment
+    env = environment_of_tests(**environment)
     return subprocess.run(command, cwd=folder, env=env, text=True, capture_output=True)
 
 

@@ -4,14 +4,13 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Project
+from tests.conftest import Project, environment_of_tests
 from tests.test_resume import hashes
 
 KILLS = 20
@@ -20,11 +19,10 @@ IN_WRITING = ".dvc/tmp/checkpoints/.unfinished-*"
 
 
 def start(project: Project) -> subprocess.Popen[bytes]:
-    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.Popen(
         ["dvc", "repro"],
         cwd=project.folder,
-        env=os.environ | {"PATH": programs, "PYTHONPATH": ""},
+        env=environment_of_tests(PYTHONPATH=""),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -22,6 +22,13 @@ from tests.conftest import default_params, get
 # `make soak` asks for many more.
 EXAMPLES = int(os.environ.get("PARAMS_EXAMPLES", "100"))
 
+searching = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize="PARAMS_EXAMPLES" not in os.environ,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
 READERS = {
     "seed": lambda: read("seed", Seed),
     "fetch": lambda: read("fetch", FetchParams),
@@ -69,12 +76,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize="PARAMS_EXAMPLES" not in os.environ,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@searching
 @given(key=st.sampled_from(keys(default_params())), value=VALUES, in_flow=st.booleans())
 def test_any_value_of_any_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, value: Any, in_flow: bool
@@ -96,12 +98,7 @@ def test_any_value_of_any_key(
         assert key in message or "not valid YAML" in message, message
 
 
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize="PARAMS_EXAMPLES" not in os.environ,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@searching
 @given(text=st.text() | st.text(alphabet="{}[]:,-#&*!|>'\"%@` \n\tab01"))
 def test_any_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.chdir(tmp_path)

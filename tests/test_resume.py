@@ -18,7 +18,7 @@ from stages import device as device  # First, since TensorFlow reads what it set
 from stages.models import tutorial
 from stages.train.checkpoint import Checkpoint, fingerprint
 from stages.train.recipes import Training
-from tests.conftest import ROOT, Project, put, run_stage, write_params
+from tests.conftest import Project, environment_of_tests, put, run_stage, write_params
 
 import keras  # isort: skip
 
@@ -64,11 +64,10 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def stop(command: tuple[str, ...], folder: Path, number: signal.Signals) -> tuple[int, str, str]:
     """Send a signal to a command and all that it started, once a checkpoint is there."""
-    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     process = subprocess.Popen(
         command,
         cwd=folder,
-        env=os.environ | {"PATH": programs, "PYTHONPATH": str(ROOT)},
+        env=environment_of_tests(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -222,10 +221,8 @@ def test_an_experiment_goes_on_to_the_same_bytes(
     project.write(params)
     project.repro("preprocess")
     project.commit("Arrays")
-    dvc = shutil.which("dvc", path=str(Path(sys.executable).parent))
-    assert dvc
 
-    stop((dvc, "exp", "run", "--temp"), project.folder, signal.SIGKILL)
+    stop(("dvc", "exp", "run", "--temp"), project.folder, signal.SIGKILL)
     (epoch,) = going_on(project.dvc("exp", "run", "--temp", "--name=a"))
     assert 1 <= epoch < EPOCHS
     assert not checkpoints(project.folder)
