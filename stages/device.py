@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+from stages.errors import InputError, exit_with_message
+
 # Not every processor gets oneDNN by default; without it a step takes about 1.6 times as long.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # Errors only.
@@ -33,13 +35,21 @@ def quiet_start() -> Iterator[None]:
         os.close(kept)
 
 
-with quiet_start():
-    import tensorflow as tf
+def start() -> None:
+    """Import TensorFlow and Keras and look for GPUs, which takes seconds."""
+    with quiet_start():
+        import keras as keras
+        import tensorflow as tf
 
-    GPUS = tf.config.list_physical_devices("GPU")
+        tf.config.list_physical_devices("GPU")
 
-from stages.errors import InputError
 
+# So a signal meanwhile ends a stage like a later one, on one line.
+exit_with_message(start)
+
+import tensorflow as tf
+
+GPUS = tf.config.list_physical_devices("GPU")
 Device = Literal["auto", "cpu", "gpu"]
 
 

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class InputError(Exception):
     """What the user gave cannot be used: exit code 2.
@@ -34,8 +36,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 def exit_with_message(main: Callable[[], None]) -> None:
     """Run the entry point of a stage; turn an expected failure into one line and an exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
     try:
         main()
     except InputError as error:
@@ -49,6 +50,9 @@ def exit_with_message(main: Callable[[], None]) -> None:
         end(str(error), 1)
     except Interrupted as interruption:
         end(str(interruption), interruption.exit_code)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def end(message: str, exit_code: int) -> None:

@@ -45,7 +45,9 @@ def folder(arrays: Path, tmp_path: Path) -> Path:
 def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkpoint:
     """Give the place of a checkpoint in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    return Checkpoint("0123")
+    checkpoint = Checkpoint("0123")
+    checkpoint.claim()
+    return checkpoint
 
 
 def tiny_training(seed: int) -> Training:
@@ -184,7 +186,7 @@ def test_a_damaged_checkpoint_is_dropped(
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("dropped a checkpoint that cannot be read (")
     assert line.endswith(f"): {checkpoint.path.name}")
-    assert not [*checkpoint.folder.iterdir()]
+    assert [*checkpoint.folder.iterdir()] == [checkpoint.owner]
     for variable, value in zip(training.state, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
 

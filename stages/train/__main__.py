@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import keras
+import numpy as np
 import pandas as pd
 import tensorflow as tf
 
@@ -51,6 +52,7 @@ def environment(device_type: str) -> dict[str, object]:
         "keras": keras.__version__,
         "device": device_type,
         "machine": platform.machine(),
+        "instruction_sets": np.show_config(mode="dicts")["SIMD Extensions"]["found"],
         "threads": os.cpu_count(),
         "onednn": os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1",
     }
@@ -67,6 +69,7 @@ def main() -> None:
     facts = environment(place.device_type)
     settings = [seed, recipe.model_dump(), facts]
     checkpoint = Checkpoint(fingerprint(settings, images, labels, *validation))
+    checkpoint.claim()
     keras.utils.set_random_seed(seed)
     start = time.monotonic()
     with tf.device(place.to_string()):

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.files import replacing
+from stages.errors import TrainingError
+from stages.files import replace, replacing
 from stages.train.loop import Row
 from stages.train.recipes import Training
 
@@ -53,6 +54,23 @@ class Checkpoint:
         self.folder = root / CHECKPOINTS
         self.fingerprint = fingerprint
         self.path = self.folder / f"{self.kind}-{fingerprint}.npz"
+        self.owner = self.folder / f"{self.kind}.owner"
+        self.parent = os.getppid()
+
+    def claim(self) -> None:
+        """Make this the training of its workspace.
+
+        When only `dvc` was killed, the training that it had started still runs. Before that one
+        would write again, it finds this claim and ends.
+        """
+        if self.kind == WORKSPACE:
+            replace(self.owner, str(os.getpid()).encode())
+
+    def is_claimed(self) -> bool:
+        """Say whether this process was the last to claim the workspace; experiments are alone."""
+        if self.kind == EXPERIMENT:
+            return True
+        return self.owner.exists() and self.owner.read_text() == str(os.getpid())
 
     def save(self, training: Training, rows: list[Row]) -> None:
         """Replace the file by the present state; after a loss of power it is the old or the new.
@@ -60,7 +78,12 @@ class Checkpoint:
         Args:
             training: what trains.
             rows: the history so far, one row for each finished epoch.
+
+        Raises:
+            TrainingError: a newer training has claimed this place; nothing is written.
         """
+        if not self.is_claimed():
+            raise TrainingError("a newer training has begun in this folder and takes its place")
         values = {f"{number:04}": v.numpy() for number, v in enumerate(training.state)}
         size = sum(value.nbytes for value in values.values())
         with replacing(self.path, size) as path, path.open("wb") as file:
@@ -88,8 +111,13 @@ class Checkpoint:
         return rows
 
     def remove(self) -> None:
-        """Remove the file, where there is one."""
-        self.path.unlink(missing_ok=True)
+        """Remove the file, unless the `dvc` that started the training is gone.
+
+        Then nobody records the outs: the next `dvc` removes them, and makes them again from here.
+        """
+        if os.getppid() == self.parent:
+            self.path.unlink(missing_ok=True)
+        self.owner.unlink(missing_ok=True)
 
 
 def read(path: Path, training: Training) -> list[Row]:
