@@ -1,4 +1,4 @@
-"""`dvc repro` killed again and again until it ends: the same bytes as without. `make soak`."""
+"""Training killed again and again until it ends: the same bytes as without. `make soak`."""
 
 import os
 import random
@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Project, environment_of_tests
-from tests.test_resume import hashes
+from tests.test_resume import checkpoints, going_on, hashes
 
 KILLS = 20
 EPOCHS = 100
 IN_WRITING = ".dvc/tmp/checkpoints/.unfinished-*"
 
 
-def start(project: Project) -> subprocess.Popen[bytes]:
+def start(project: Project, *command: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        ["dvc", "repro"],
+        ["dvc", *command],
         cwd=project.folder,
         env=environment_of_tests(PYTHONPATH=""),
         stdout=subprocess.DEVNULL,
@@ -29,9 +29,16 @@ def start(project: Project) -> subprocess.Popen[bytes]:
     )
 
 
+def wait_for(happened: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 300
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def kill_at_random(project: Project, chance: random.Random) -> bool:
     """Kill all of a `dvc repro` some seconds after its start; say whether it still ran."""
-    process = start(project)
+    process = start(project, "repro")
     # From DVC's own start over TensorFlow's to some epochs later.
     time.sleep(chance.uniform(1, 12))
     running = process.poll() is None
@@ -43,7 +50,7 @@ def kill_at_random(project: Project, chance: random.Random) -> bool:
 
 def kill_in_writing(project: Project) -> None:
     """Kill all of a `dvc repro` while it writes a checkpoint."""
-    process = start(project)
+    process = start(project, "repro")
     while not [*project.folder.glob(IN_WRITING)]:
         assert process.poll() is None
     os.killpg(process.pid, signal.SIGKILL)
@@ -69,5 +76,41 @@ def test_killed_twenty_times(
     project.repro()
     found = hashes(project.folder)
     print(f"{recipe}: {found}")
+    assert project.repro("--force", "--single-item", "train") == {"train"}
+    assert hashes(project.folder) == found
+
+
+@pytest.mark.parametrize("where", ["workspace", "queue"])
+def test_killed_experiment(
+    make_project: Callable[[Path], Project], tmp_path: Path, where: str
+) -> None:
+    project = make_project(tmp_path)
+    params = project.params()
+    params["recipes"]["airbench_small"] |= {"epochs": 10, "batch_size": 5}
+    project.write(params)
+    project.repro("preprocess")
+    project.commit("Arrays")
+
+    if where == "queue":
+        project.dvc("exp", "run", "--queue", "--name=a")
+        project.dvc("queue", "start")
+        wait_for(lambda: checkpoints(project.folder))
+        project.dvc("queue", "kill", "--force", "a")
+        wait_for(lambda: "Running" not in project.dvc("queue", "status"))
+        project.dvc("exp", "run", "--queue", "--name=b")
+        project.dvc("queue", "start")
+        wait_for(lambda: "Success" in project.dvc("queue", "status"))
+        output = project.dvc("queue", "logs", "b")
+    else:
+        process = start(project, "exp", "run", "--name=a")
+        wait_for(lambda: checkpoints(project.folder))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        output = project.dvc("exp", "run", "--name=b")
+    (epoch,) = going_on(output)
+    assert 1 <= epoch < 10
+    assert not checkpoints(project.folder)
+    project.dvc("exp", "apply", "b")
+    found = hashes(project.folder)
     assert project.repro("--force", "--single-item", "train") == {"train"}
     assert hashes(project.folder) == found

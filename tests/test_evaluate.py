@@ -62,9 +62,9 @@ def test_metrics_follow_from_the_model(trained: Path, tmp_path: Path, tta: Tta) 
     assert result.returncode == 0, result.stderr
     trained = tmp_path
 
-    images = np.load(trained / "data/processed/test/images.npy")
-    labels = np.load(trained / "data/processed/test/labels.npy")
-    model = keras.saving.load_model(trained / "models/model.keras")
+    images = np.load(trained / "data/processed/test/images.npy", allow_pickle=False)
+    labels = np.load(trained / "data/processed/test/labels.npy", allow_pickle=False)
+    model = keras.saving.load_model(trained / "models/model.keras", safe_mode=True)
     answers = [(weight, model(view).numpy()) for weight, view in views(images, tta)]
     probabilities = np.prod([answer**weight for weight, answer in answers], axis=0)
     probabilities /= probabilities.sum(axis=1, keepdims=True)

@@ -227,6 +227,16 @@ def tar_of(name: str, content: bytes) -> bytes:
     return file.getvalue()
 
 
+def link(target: Path) -> bytes:
+    """Give an archive in which a batch file is a link to a file outside."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        member = tarfile.TarInfo("cifar-10-batches-bin/test_batch.bin")
+        member.type, member.linkname = tarfile.SYMTYPE, str(target)
+        archive.addfile(member)
+    return file.getvalue()
+
+
 def parquet_of(**columns: Any) -> bytes:
     file = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table(columns), file)
@@ -250,6 +260,8 @@ def bomb() -> bytes:
         ("flipped bit", "1 batch files are not the published ones"),
         ("truncated", "damaged archive"),
         ("outside", "no source delivered"),
+        ("absolute", "no source delivered"),
+        ("link", "no source delivered"),
         ("bomb", "unpacks to more than"),
         ("pickles", "pickles, which are never opened"),
         ("picture of wrong size", "a picture of 32 x 32 RGB, not 1024 x 10000 RGB"),
@@ -257,6 +269,7 @@ def bomb() -> bytes:
         ("labels out of range", "labels from 0 to 10; allowed are 0 to 9"),
         ("missing column", "column img: none"),
         ("image of wrong size", "a picture of 8 x 32 RGB, not 32 x 32 RGB"),
+        ("parquet's labels out of range", "labels from 0 to 10; allowed are 0 to 9"),
     ],
 )
 def test_wrong_archives_leave_nothing(
@@ -269,6 +282,8 @@ def test_wrong_archives_leave_nothing(
         "flipped bit": lambda: tar_of("cifar-10-batches-bin/test_batch.bin", wrong_content(raw)),
         "truncated": lambda: (served / "binary.tar.gz").read_bytes()[:1_000_000],
         "outside": lambda: tar_of("../../outside.txt", b"x"),
+        "absolute": lambda: tar_of(str(tmp_path / "outside.txt"), b"x"),
+        "link": lambda: link(tmp_path / "params.yaml"),
         "bomb": bomb,
         "pickles": lambda: tar_of("cifar-10-batches-py/data_batch_1", b"x"),
         "picture of wrong size": lambda: tar_of(
@@ -279,6 +294,9 @@ def test_wrong_archives_leave_nothing(
         "missing column": lambda: parquet_of(image=[{"bytes": b"", "path": ""}], label=[0]),
         "image of wrong size": lambda: parquet_of(
             img=[{"bytes": png(zeros), "path": ""}], label=[0]
+        ),
+        "parquet's labels out of range": lambda: parquet_of(
+            img=[{"bytes": png(np.zeros((32, 32, 3), np.uint8)), "path": ""}] * 2, label=[0, 10]
         ),
     }
     folder = tmp_path / "project/folder"

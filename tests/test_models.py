@@ -168,7 +168,7 @@ def test_saved_model_is_the_same_in_plain_keras(
         if isinstance(layer, FusedBatchNormalization):
             layer.moving_mean.assign(np.full(layer.moving_mean.shape, 0.1))
     save_model(with_stock_layers(model), tmp_path / "model.keras")
-    np.save(tmp_path / "images.npy", images)
+    np.save(tmp_path / "images.npy", images, allow_pickle=False)
     script = (
         "import keras, numpy as np;"
         "model = keras.saving.load_model('model.keras', safe_mode=True);"
@@ -176,7 +176,7 @@ def test_saved_model_is_the_same_in_plain_keras(
     )
     result = run([sys.executable, "-c", script], tmp_path, PYTHONPATH="")
     assert result.returncode == 0, result.stderr
-    probabilities = np.load(tmp_path / "probabilities.npy")
+    probabilities = np.load(tmp_path / "probabilities.npy", allow_pickle=False)
     np.testing.assert_allclose(probabilities, model.predict(images, verbose=0), atol=1e-5)
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
 

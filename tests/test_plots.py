@@ -65,8 +65,8 @@ def test_images_are_sharp_and_in_order(
     predictions = pd.read_csv(folder / "plots/predictions.csv")
     wrong = predictions[predictions["actual"] != predictions["predicted"]]
     worst = wrong.sort_values("confidence", ascending=False, kind="stable")["index"][:shown]
-    test = np.load(folder / "data/processed/test/images.npy")
-    train = np.load(folder / "data/processed/train/images.npy")
+    test = np.load(folder / "data/processed/test/images.npy", allow_pickle=False)
+    train = np.load(folder / "data/processed/train/images.npy", allow_pickle=False)
     for name, images in (
         ("samples", train[:shown]),
         ("predictions", test[:shown]),

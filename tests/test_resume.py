@@ -126,6 +126,26 @@ def test_an_interrupted_training_says_so_and_keeps_its_checkpoint(
     assert len(checkpoints(folder)) == 1
 
 
+@pytest.mark.parametrize("stage", ["train", "evaluate"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+def test_an_interrupted_start_says_so(tmp_path: Path, stage: str, number: signal.Signals) -> None:
+    """While TensorFlow is imported, which takes most of the time until a stage begins."""
+    process = subprocess.Popen(
+        (sys.executable, "-m", f"stages.{stage}"),
+        cwd=tmp_path,
+        env=environment_of_tests(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while "libtensorflow" not in Path(f"/proc/{process.pid}/maps").read_text():
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert process.returncode == 128 + number
+    assert errors.splitlines() == [f"error: interrupted by {number.name}"]
+
+
 def test_a_checkpoint_of_another_seed_is_dropped(folder: Path) -> None:
     stop(TRAIN, folder, signal.SIGKILL)
     (path,) = checkpoints(folder)

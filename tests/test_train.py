@@ -36,7 +36,9 @@ import tensorflow as tf  # isort: skip
 
 def load(arrays: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     folder = arrays / "data/processed" / split
-    return np.load(folder / "images.npy"), np.load(folder / "labels.npy")
+    return np.load(folder / "images.npy", allow_pickle=False), np.load(
+        folder / "labels.npy", allow_pickle=False
+    )
 
 
 def test_loop_does_what_fit_does(arrays: Path) -> None:
@@ -281,14 +283,14 @@ def test_damaged_arrays_are_refused(arrays: Path, tmp_path: Path, damage: str) -
     shutil.copytree(arrays / "data/processed", tmp_path / "data/processed")
     shutil.copy(arrays / "params.yaml", tmp_path)
     path = tmp_path / "data/processed/train/labels.npy"
-    labels = np.load(path)
+    labels = np.load(path, allow_pickle=False)
     path.unlink()
     if damage == "truncated":
-        np.save(path, labels)
+        np.save(path, labels, allow_pickle=False)
         os.truncate(path, 140)
     elif damage == "wrong type":
-        np.save(path, labels.astype(np.float32))
+        np.save(path, labels.astype(np.float32), allow_pickle=False)
     elif damage == "wrong length":
-        np.save(path, labels[1:])
+        np.save(path, labels[1:], allow_pickle=False)
     assert_refused(run_stage("train", tmp_path), "data/processed/train/labels.npy: ")
     assert not (tmp_path / "models").exists()

@@ -1,0 +1,71 @@
+"""Where a project may lie and when it may run: another file system, a clock that jumps."""
+
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, STAGES, Project, put, run, stages_run
+from tests.test_resume import going_on, hashes, stop
+
+UP_TO_DATE = "Data and pipelines are up to date.\n"
+PLACES = {
+    "mount": "mkdir -p data && mount -t tmpfs tmpfs data",
+    # DVC refuses a data/ that is a link out of the repository; this is its own way to another disk.
+    "cache": "mkdir ../elsewhere && mount -t tmpfs tmpfs ../elsewhere"
+    " && dvc cache dir --local ../elsewhere/cache && dvc config --local cache.type symlink",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_data_on_another_file_system(
+    make_project: Callable[[Path], Project], tmp_path: Path, place: str
+) -> None:
+    """On a disk of its own, which a mount namespace has and which is gone afterwards."""
+    project = make_project(tmp_path / "project")
+    script = f"""
+        {PLACES[place]} || exit 100
+        dvc repro || exit 101
+        dvc status || exit 102
+        rm -r data/raw data/processed
+        dvc checkout || exit 103
+        dvc repro || exit 104
+    """
+    namespace = ["unshare", "--user", "--map-root-user", "--mount"]
+    result = run([*namespace, "sh", "-c", script], project.folder, PYTHONPATH="")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert stages_run(result.stdout) == set(STAGES)
+    assert result.stdout.count(UP_TO_DATE) == 2
+
+
+def test_clock_that_jumped_back(make_project: Callable[[Path], Project], tmp_path: Path) -> None:
+    """What was written before has times a day ahead, a killed training's checkpoint too."""
+    project = make_project(tmp_path)
+    params = project.params()
+    params["recipes"]["airbench_small"] |= {"epochs": 3, "batch_size": 20}
+    project.write(params)
+    stop(("dvc", "repro"), project.folder, signal.SIGKILL)
+    for path in project.folder.rglob("*"):
+        times = path.stat()
+        os.utime(path, (times.st_atime + 86_400, times.st_mtime + 86_400))
+
+    output = project.dvc("repro")
+    assert stages_run(output) == {"train", "evaluate", "plots"}
+    assert [*going_on(output)]
+    found = hashes(project.folder)
+    assert project.repro() == set()
+    put(params, "plots.dpi", 101)
+    project.write(params)
+    assert project.repro() == {"plots"}
+    assert project.repro("--force", "--single-item", "train") == {"train"}
+    assert hashes(project.folder) == found
+
+
+def test_no_stage_reads_the_time_of_day() -> None:
+    """What measures durations does not jump, and no out holds a time."""
+    clock = re.compile(r"\btime\.(time|ctime|localtime|gmtime|strftime)\b|\bdatetime\b")
+    found = [path for path in (ROOT / "stages").rglob("*.py") if clock.search(path.read_text())]
+    assert found == []
