@@ -1,6 +1,7 @@
 """Two `dvc repro` in one folder, and a training that outlives the `dvc` that started it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -8,101 +9,115 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.conftest import Project, environment_of_tests, run, stages_run
-from tests.test_resume import CHECKPOINTS, checkpoints, going_on, hashes
+from tests.conftest import Project, environment_of_tests, run, run_stage, write_params
+from tests.test_resume import CHECKPOINTS, TRAIN, checkpoints, going_on, hashes
 
-EPOCHS = 4
+EPOCHS = 3
+SETTINGS = {"epochs": EPOCHS, "batch_size": 20}
+Training = subprocess.Popen[str]
+
+
+@pytest.fixture(scope="module")
+def prepared(arrays: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder in which something has been trained without interruption."""
+    folder = tmp_path_factory.mktemp("prepared")
+    (folder / "data").symlink_to(arrays / "data")
+    params = yaml.safe_load((arrays / "params.yaml").read_text())
+    params["recipes"]["airbench_small"] |= SETTINGS
+    write_params(folder, params)
+    result = run_stage("train", folder)
+    assert result.returncode == 0, result.stderr
+    return folder
 
 
 @pytest.fixture
-def project(make_project: Callable[[Path], Project], tmp_path: Path) -> Project:
-    """Give a project whose training takes some seconds."""
-    project = make_project(tmp_path / "project")
-    params = project.params()
-    params["recipes"]["airbench_small"] |= {"epochs": EPOCHS, "batch_size": 10}
-    project.write(params)
-    return project
+def folder(prepared: Path, tmp_path: Path) -> Path:
+    """Give a folder in which the same can be trained."""
+    (tmp_path / "data").symlink_to(prepared / "data")
+    shutil.copy(prepared / "params.yaml", tmp_path)
+    return tmp_path
 
 
-def start(project: Project) -> subprocess.Popen[str]:
-    """Start a `dvc repro`; training that it starts may outlive it."""
+def start(command: tuple[str, ...], folder: Path, **environment: str) -> Training:
+    """Start a training, which may outlive the command."""
     return subprocess.Popen(
-        ["dvc", "repro"],
-        cwd=project.folder,
-        env=environment_of_tests(PYTHONPATH=""),
+        command,
+        cwd=folder,
+        env=environment_of_tests(**environment),
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
 
 
-def wait_for(happened: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    """Wait until something happens while a process runs."""
+def wait_for_checkpoint(folder: Path, process: Training) -> int:
+    """Wait until an epoch is finished, and give the number of the process that trains."""
     deadline = time.monotonic() + 120
-    while not happened():
+    # The history is what an epoch writes last.
+    while not (checkpoints(folder) and (folder / "plots/history.csv").exists()):
         assert process.poll() is None
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(0.005)
+    return int((folder / CHECKPOINTS / "workspace.owner").read_text())
 
 
 @pytest.fixture
-def repro(project: Project) -> Iterator[subprocess.Popen[str]]:
-    """Give a `dvc repro` whose training has finished an epoch."""
-    with start(project) as process:
-        wait_for(lambda: checkpoints(project.folder), process)
-        yield process
+def abandoned(folder: Path) -> Iterator[tuple[Training, int]]:
+    """Give what started a training and was killed, and the number of the training, which waits."""
+    with start(("sh", "-c", f"'{TRAIN[0]}' -m stages.train; exit"), folder) as process:
+        training = wait_for_checkpoint(folder, process)
+        os.kill(training, signal.SIGSTOP)
+        assert process.pid != training
         process.kill()
+        process.wait()
+        yield process, training
 
 
-def assert_same_as_uninterrupted(project: Project) -> None:
-    """Assert that the outs are those of a training without interruption."""
-    assert not checkpoints(project.folder)
-    found = hashes(project.folder)
-    assert project.repro("--force", "--single-item", "train") == {"train"}
-    assert hashes(project.folder) == found
-
-
-def test_a_second_repro_is_refused(project: Project, repro: subprocess.Popen[str]) -> None:
-    second = run(["dvc", "repro"], project.folder, PYTHONPATH="")
-    assert second.returncode == 255
-    assert f"is busy, it is being blocked by:\n  (PID {repro.pid})" in second.stderr
-    assert "Traceback" not in second.stderr
-    output, _ = repro.communicate()
-    assert repro.returncode == 0, output
-    assert project.dvc("status") == "Data and pipelines are up to date.\n"
-    assert_same_as_uninterrupted(project)
-
-
-def test_the_next_repro_takes_over_from_an_abandoned_training(
-    project: Project, repro: subprocess.Popen[str]
+def test_the_next_training_takes_over_from_an_abandoned_one(
+    folder: Path, prepared: Path, abandoned: tuple[Training, int]
 ) -> None:
-    owner = project.folder / CHECKPOINTS / "workspace.owner"
-    training = owner.read_text()
-    os.kill(int(training), signal.SIGSTOP)
-    repro.kill()
-    repro.wait()
-    with start(project) as second:
-        wait_for(lambda: owner.read_text() != training, second)
-        os.kill(int(training), signal.SIGCONT)
-        first_output, _ = repro.communicate()
-        second_output, _ = second.communicate()
-    assert first_output.splitlines()[-1] == (
+    process, training = abandoned
+    result = run_stage("train", folder)
+    os.kill(training, signal.SIGCONT)
+    output, _ = process.communicate()  # Until all that it started have ended.
+    assert output.splitlines()[-1] == (
         "error: a newer training has begun in this folder and takes its place"
     )
-    assert second.returncode == 0, second_output
-    (epoch,) = going_on(second_output)
+    assert result.returncode == 0, result.stderr
+    (epoch,) = going_on(result.stdout)
     assert 1 <= epoch < EPOCHS
-    assert_same_as_uninterrupted(project)
+    assert hashes(folder) == hashes(prepared)
+    assert not checkpoints(folder)
 
 
 def test_what_an_abandoned_training_finished_is_not_trained_again(
-    project: Project, repro: subprocess.Popen[str]
+    folder: Path, prepared: Path, abandoned: tuple[Training, int]
 ) -> None:
-    repro.kill()
-    output, _ = repro.communicate()
+    process, training = abandoned
+    os.kill(training, signal.SIGCONT)
+    output, _ = process.communicate()
     assert "trained for" in output
-    second = project.dvc("repro")
-    assert "train" in stages_run(second)
-    assert [*going_on(second)] == [EPOCHS]
-    assert_same_as_uninterrupted(project)
+    result = run_stage("train", folder)
+    assert [*going_on(result.stdout)] == [EPOCHS]
+    assert hashes(folder) == hashes(prepared)
+    assert not checkpoints(folder)
+
+
+def test_a_second_repro_is_refused(make_project: Callable[[Path], Project], tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    params = project.params()
+    params["recipes"]["airbench_small"] |= SETTINGS
+    project.write(params)
+    with start(("dvc", "repro", "train"), project.folder, PYTHONPATH="") as first:
+        training = wait_for_checkpoint(project.folder, first)
+        os.kill(training, signal.SIGSTOP)
+        second = run(["dvc", "repro", "train"], project.folder, PYTHONPATH="")
+        os.kill(training, signal.SIGCONT)
+        output, _ = first.communicate()
+    assert second.returncode == 255
+    assert f"is busy, it is being blocked by:\n  (PID {first.pid})" in second.stderr
+    assert "Traceback" not in second.stderr
+    assert first.returncode == 0, output
+    assert project.dvc("status", "train") == "Data and pipelines are up to date.\n"
