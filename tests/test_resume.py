@@ -64,6 +64,15 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted((folder / CHECKPOINTS).glob("[!.]*.npz"))
 
 
+def wait_for(happened: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    """Wait until something happens while a process runs, two minutes at most."""
+    deadline = time.monotonic() + 120
+    while not happened():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 def stop(command: tuple[str, ...], folder: Path, number: signal.Signals) -> tuple[int, str, str]:
     """Send a signal to a command and all that it started, once a checkpoint is there."""
     process = subprocess.Popen(
@@ -75,14 +84,17 @@ def stop(command: tuple[str, ...], folder: Path, number: signal.Signals) -> tupl
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 120
-    while not checkpoints(folder):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_for(lambda: checkpoints(folder), process)
     os.killpg(process.pid, number)
     output, errors = process.communicate()
     return process.returncode, output, errors
+
+
+def assert_same_without_interruption(project: Project) -> None:
+    """Train once more without interruption, and assert that the outs stay the same."""
+    found = hashes(project.folder)
+    assert project.repro("--force", "--single-item", "train") == {"train"}
+    assert hashes(project.folder) == found
 
 
 def going_on(output: str) -> Iterator[int]:
@@ -141,9 +153,8 @@ def test_an_interrupted_start_says_so(tmp_path: Path, stage: str, number: signal
         stderr=subprocess.PIPE,
         text=True,
     )
-    while "libtensorflow" not in Path(f"/proc/{process.pid}/maps").read_text():
-        assert process.poll() is None
-        time.sleep(0.005)
+    maps = Path(f"/proc/{process.pid}/maps")
+    wait_for(lambda: "libtensorflow" in maps.read_text(), process)
     process.send_signal(number)
     _, errors = process.communicate()
     assert process.returncode == 128 + number
@@ -253,6 +264,4 @@ def test_an_experiment_goes_on_to_the_same_bytes(
     assert 1 <= epoch < EPOCHS
     assert not checkpoints(project.folder)
     project.dvc("exp", "apply", "a")
-    found = hashes(project.folder)
-    assert project.repro("--force", "--single-item", "train") == {"train"}
-    assert hashes(project.folder) == found
+    assert_same_without_interruption(project)

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 import yaml
 
 from tests.conftest import Project, environment_of_tests, run, run_stage, write_params
-from tests.test_resume import CHECKPOINTS, TRAIN, checkpoints, going_on, hashes
+from tests.test_resume import CHECKPOINTS, TRAIN, checkpoints, going_on, hashes, wait_for
 
 EPOCHS = 3
 SETTINGS = {"epochs": EPOCHS, "batch_size": 20}
@@ -54,12 +53,9 @@ def start(command: tuple[str, ...], folder: Path, **environment: str) -> Trainin
 
 def wait_for_checkpoint(folder: Path, process: Training) -> int:
     """Wait until an epoch is finished, and give the number of the process that trains."""
-    deadline = time.monotonic() + 120
     # The history is what an epoch writes last.
-    while not (checkpoints(folder) and (folder / "plots/history.csv").exists()):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    history = folder / "plots/history.csv"
+    wait_for(lambda: checkpoints(folder) and history.exists(), process)
     return int((folder / CHECKPOINTS / "workspace.owner").read_text())
 
 
