@@ -6,9 +6,9 @@ To be imported before anything else that imports TensorFlow, which reads these v
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
-from stages.errors import InputError, exit_with_message
+from stages.errors import InputError
+from stages.params import Device
 
 # Not every processor gets oneDNN by default; without it a step takes about 1.6 times as long.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -35,22 +35,11 @@ def quiet_start() -> Iterator[None]:
         os.close(kept)
 
 
-def start() -> None:
-    """Import TensorFlow and Keras and look for GPUs, which takes seconds."""
-    with quiet_start():
-        import keras as keras
-        import tensorflow as tf
+with quiet_start():
+    import keras as keras
+    import tensorflow as tf
 
-        tf.config.list_physical_devices("GPU")
-
-
-# So a signal meanwhile ends a stage like a later one, on one line.
-exit_with_message(start)
-
-import tensorflow as tf
-
-GPUS = tf.config.list_physical_devices("GPU")
-Device = Literal["auto", "cpu", "gpu"]
+    GPUS = tf.config.list_physical_devices("GPU")
 
 
 def select(device: Device) -> tf.DeviceSpec:

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -11,6 +11,7 @@ from stages.errors import InputError
 
 PATH = Path("params.yaml")
 TOP_LEVEL = ("seed", "device", "recipe", "recipes", "fetch", "preprocess", "evaluate", "plots")
+Device = Literal["auto", "cpu", "gpu"]
 
 
 class Section(BaseModel):

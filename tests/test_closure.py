@@ -103,7 +103,7 @@ def test_an_undeclared_import_is_found(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "stages", tmp_path / "stages")
     shutil.copy(ROOT / "dvc.yaml", tmp_path)
     with (tmp_path / "stages/plots/style.py").open("a") as file:
-        file.write("\n\ndef late() -> None:\n    from stages.train import muon\n")
+        file.write("\n\ndef late() -> None:\n    from stages.train import run\n")
     found = source_disagreements("plots", tmp_path)
     assert "stages/train/muon.py: not declared" in found
     assert "stages/device.py: not declared" in found

@@ -16,7 +16,8 @@ import yaml
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.models import tutorial
-from stages.train.checkpoint import Checkpoint, fingerprint
+from stages.train.checkpoint import Checkpoint
+from stages.train.fingerprint import fingerprint
 from stages.train.recipes import Training
 from tests.conftest import Project, environment_of_tests, put, run_stage, write_params
 

@@ -3,46 +3,23 @@
 import json
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 from scipy.stats import binomtest
-from sklearn.metrics import precision_recall_fscore_support
+from sklearn.metrics import log_loss, precision_recall_fscore_support
 
-from stages import arrays, device
+from stages import arrays
 from stages.cifar10 import CLASSES
 from stages.errors import InputError, exit_with_message
-from stages.evaluate.augmentation import predict
 from stages.evaluate.calibration import calibration, expected_calibration_error
 from stages.evaluate.params import EvaluateParams
 from stages.files import replace
-from stages.params import read
+from stages.params import Device, read
 
 MODEL = Path("models/model.keras")
 METRICS = Path("metrics/evaluate.json")
 PREDICTIONS = Path("plots/predictions.csv")
 CALIBRATION = Path("plots/calibration.csv")
-
-
-def load_model() -> keras.Model:
-    """Give the trained model.
-
-    Raises:
-        InputError: there is none, it is damaged, or it does not classify CIFAR-10's images.
-    """
-    if not MODEL.exists():
-        raise InputError(f"{MODEL}: missing; `dvc repro train` makes it")
-    try:
-        model = keras.saving.load_model(MODEL, compile=False, safe_mode=True)
-    except Exception as error:
-        # Keras raises whatever its zip, JSON and HDF5 readers raise.
-        reason = " ".join(str(error).split())
-        raise InputError(f"{MODEL}: not a readable Keras model: {reason}") from None
-    shapes = model.input_shape, model.output_shape
-    if shapes != ((None, 32, 32, 3), (None, len(CLASSES))):
-        raise InputError(f"{MODEL}: takes and gives {shapes}; expected (n, 32, 32, 3) and (n, 10)")
-    return model
 
 
 def predictions_table(probabilities: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
@@ -79,12 +56,15 @@ def scores(actual: pd.Series, predicted: pd.Series) -> list[dict[str, object]]:
 
 def main() -> None:
     params = read("evaluate", EvaluateParams)
-    wanted = read("device", device.Device)
+    wanted = read("device", Device)
     images, labels = arrays.load("test")
-    place = device.select(wanted)
-    with tf.device(place.to_string()):
-        model = load_model()
-        probabilities, plain = predict(model, images, params.tta, params.batch_size)
+    if not MODEL.exists():
+        raise InputError(f"{MODEL}: missing; `dvc repro train` makes it")
+
+    # TensorFlow takes seconds to start; what is wrong with the above is told before.
+    from stages.evaluate.inference import infer
+
+    probabilities, plain = infer(MODEL, images, params.tta, params.batch_size, wanted)
 
     table = predictions_table(probabilities, labels)
     correct = (table["actual"] == table["predicted"]).to_numpy()
@@ -92,9 +72,8 @@ def main() -> None:
     interval = binomtest(int(correct.sum()), len(correct)).proportion_ci(0.95, method="wilson")
     bins = calibration(table["confidence"].to_numpy(), correct, params.calibration_bins)
     per_class = scores(table["actual"], table["predicted"])
-    loss = keras.losses.sparse_categorical_crossentropy(labels, probabilities)
     metrics = {
-        "loss": float(np.mean(loss, dtype=np.float64)),
+        "loss": float(log_loss(labels, probabilities, labels=range(len(CLASSES)))),
         "accuracy": float(correct.mean()),
         "accuracy_low": float(interval.low),
         "accuracy_high": float(interval.high),

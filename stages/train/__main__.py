@@ -1,93 +1,21 @@
 """Trains the recipe that is on, on the training images; the test images are never read."""
 
-import json
-import os
-import platform
-import time
-from pathlib import Path
-
-import keras
-import numpy as np
-import pandas as pd
-import tensorflow as tf
-
-from stages import arrays, device
+from stages import arrays
 from stages.errors import exit_with_message
-from stages.files import replace
-from stages.models.stock_layers import with_stock_layers
-from stages.params import read
-from stages.train.checkpoint import Checkpoint, fingerprint
-from stages.train.loop import Row, train
+from stages.params import Device, read
 from stages.train.params import Seed, read_recipe
-from stages.train.recipes import assemble
-from stages.train.saving import save_model
-
-MODEL = Path("models/model.keras")
-METRICS = Path("metrics/train.json")
-HISTORY = Path("plots/history.csv")
-RESULTS = ("loss", "accuracy", "val_loss", "val_accuracy")
-
-
-def write_history(rows: list[Row]) -> None:
-    """Replace the history by one that ends with the newest epoch, to be watched meanwhile."""
-    table = pd.DataFrame(rows).to_csv(index=False, float_format="%.6g")
-    replace(HISTORY, table.encode())
-
-
-def summary(model: keras.Model, images: int, epochs: int, last: Row) -> dict[str, object]:
-    """Give the results that metrics/train.json holds; no times, which differ in each run."""
-    results = {name: float(f"{value:.6g}") for name, value in last.items() if name in RESULTS}
-    return results | {
-        "epochs": epochs,
-        "images": images,
-        "parameters": model.count_params(),
-        "trainable_parameters": sum(int(tf.size(v)) for v in model.trainable_variables),
-    }
-
-
-def environment(device_type: str) -> dict[str, object]:
-    """Give what else the trained weights depend on."""
-    return {
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "device": device_type,
-        "machine": platform.machine(),
-        "instruction_sets": " ".join(np.show_config(mode="dicts")["SIMD Extensions"]["found"]),
-        "threads": os.cpu_count(),
-        "onednn": os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1",
-    }
 
 
 def main() -> None:
     seed = read("seed", Seed)
-    wanted = read("device", device.Device)
+    wanted = read("device", Device)
     recipe = read_recipe()
-    images, labels = arrays.load("train")
-    validation = arrays.load("validation")
+    training, validation = arrays.load("train"), arrays.load("validation")
 
-    place = device.select(wanted)
-    facts = environment(place.device_type)
-    settings = [seed, recipe.model_dump(), facts]
-    checkpoint = Checkpoint(fingerprint(settings, images, labels, *validation))
-    checkpoint.claim()
-    keras.utils.set_random_seed(seed)
-    start = time.monotonic()
-    with tf.device(place.to_string()):
-        training = assemble(recipe, images, labels, seed, winograd=place.device_type == "CPU")
-        rows = checkpoint.restore(training)
-        if rows:
-            write_history(rows)
-        for row in train(training, *validation, finished=len(rows)):
-            rows.append(row)
-            checkpoint.save(training, rows)
-            write_history(rows)
-    print(f"trained for {time.monotonic() - start:.0f} s")
+    # TensorFlow takes seconds to start; what is wrong with the above is told before.
+    from stages.train.run import run
 
-    save_model(with_stock_layers(training.model), MODEL)
-    metrics = summary(training.model, len(images), recipe.epochs, rows[-1])
-    text = json.dumps(metrics | {"environment": facts}, indent=2) + "\n"
-    replace(METRICS, text.encode())
-    checkpoint.remove()
+    run(recipe, seed, wanted, training, validation)
 
 
 if __name__ == "__main__":

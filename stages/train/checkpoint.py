@@ -5,10 +5,8 @@ the queue in a folder that is gone afterwards. So checkpoints are no outs; they 
 .dvc/tmp/checkpoints of the repository itself, which neither Git nor DVC tracks.
 """
 
-import hashlib
 import json
 import os
-import sys
 import zipfile
 from pathlib import Path
 
@@ -23,23 +21,6 @@ EXPERIMENTS = Path(".dvc/tmp/exps")
 CHECKPOINTS = Path(".dvc/tmp/checkpoints")
 # Of the workspace only the last training is worth keeping, of experiments every one.
 WORKSPACE, EXPERIMENT = "workspace", "experiment"
-
-
-def fingerprint(settings: object, *arrays: np.ndarray) -> str:
-    """Give a name for all that the trained weights depend on.
-
-    Args:
-        settings: anything that JSON holds: parameters, seed, versions, processor.
-        *arrays: the data.
-    """
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for name, module in sorted(sys.modules.items()):
-        if name.split(".")[0] == "stages" and getattr(module, "__file__", None):
-            digest.update(Path(str(module.__file__)).read_bytes())
-    for array in arrays:
-        digest.update(str(array.shape).encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()[:32]
 
 
 class Checkpoint:

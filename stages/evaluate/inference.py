@@ -1,0 +1,53 @@
+"""Asks the trained model about images."""
+
+from pathlib import Path
+
+import numpy as np
+
+from stages import device  # Before TensorFlow, which reads what it sets.
+from stages.cifar10 import CLASSES
+from stages.errors import InputError
+from stages.evaluate.augmentation import predict
+from stages.evaluate.params import Tta
+from stages.params import Device
+
+import keras  # isort: skip
+import tensorflow as tf  # isort: skip
+
+
+def load_model(path: Path) -> keras.Model:
+    """Give the trained model.
+
+    Raises:
+        InputError: it is damaged, or it does not classify CIFAR-10's images.
+    """
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        # Keras raises whatever its zip, JSON and HDF5 readers raise.
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not a readable Keras model: {reason}") from None
+    shapes = model.input_shape, model.output_shape
+    if shapes != ((None, 32, 32, 3), (None, len(CLASSES))):
+        raise InputError(f"{path}: takes and gives {shapes}; expected (n, 32, 32, 3) and (n, 10)")
+    return model
+
+
+def infer(
+    path: Path, images: np.ndarray, tta: Tta, batch_size: int, wanted: Device
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give class probabilities with test-time augmentation, and without; float32 (n, 10) both.
+
+    Args:
+        path: the model.
+        images: float32 (n, 32, 32, 3) in [0, 1].
+        tta: which views of an image are averaged.
+        batch_size: images at a time.
+        wanted: the device.
+
+    Raises:
+        InputError: the model cannot be used, or the device that is wanted is not there.
+    """
+    place = device.select(wanted)
+    with tf.device(place.to_string()):
+        return predict(load_model(path), images, tta, batch_size)

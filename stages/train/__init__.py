@@ -1,3 +1,0 @@
-"""The stage train."""
-
-from stages import device as device  # First of all, since TensorFlow reads what it sets.

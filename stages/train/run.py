@@ -1,0 +1,101 @@
+"""One training, from the checked parameters to the files that it leaves."""
+
+import json
+import os
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from stages import device  # Before TensorFlow, which reads what it sets.
+from stages.files import replace
+from stages.models.stock_layers import with_stock_layers
+from stages.params import Device
+from stages.train.checkpoint import Checkpoint
+from stages.train.fingerprint import fingerprint
+from stages.train.loop import Row, train
+from stages.train.params import Recipe
+from stages.train.recipes import assemble
+from stages.train.saving import save_model
+
+import keras  # isort: skip
+import tensorflow as tf  # isort: skip
+
+MODEL = Path("models/model.keras")
+METRICS = Path("metrics/train.json")
+HISTORY = Path("plots/history.csv")
+Split = tuple[np.ndarray, np.ndarray]
+RESULTS = ("loss", "accuracy", "val_loss", "val_accuracy")
+
+
+def write_history(rows: list[Row]) -> None:
+    """Replace the history by one that ends with the newest epoch, to be watched meanwhile."""
+    table = pd.DataFrame(rows).to_csv(index=False, float_format="%.6g")
+    replace(HISTORY, table.encode())
+
+
+def summary(model: keras.Model, images: int, epochs: int, last: Row) -> dict[str, object]:
+    """Give the results that metrics/train.json holds; no times, which differ in each run."""
+    results = {name: float(f"{value:.6g}") for name, value in last.items() if name in RESULTS}
+    return results | {
+        "epochs": epochs,
+        "images": images,
+        "parameters": model.count_params(),
+        "trainable_parameters": sum(int(tf.size(v)) for v in model.trainable_variables),
+    }
+
+
+def environment(device_type: str) -> dict[str, object]:
+    """Give what else the trained weights depend on."""
+    return {
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "device": device_type,
+        "machine": platform.machine(),
+        "instruction_sets": " ".join(np.show_config(mode="dicts")["SIMD Extensions"]["found"]),
+        "threads": os.cpu_count(),
+        "onednn": os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1",
+    }
+
+
+def run(
+    recipe: Recipe, seed: int, wanted: Device, training_data: Split, validation_data: Split
+) -> None:
+    """Train, from a checkpoint where there is one, and write model, metrics and history.
+
+    Args:
+        recipe: what to train and how.
+        seed: of every random stream.
+        wanted: the device.
+        training_data: images, float32 (n, 32, 32, 3) in [0, 1], and labels, uint8 (n,).
+        validation_data: the same of images that are only looked at; n may be 0.
+
+    Raises:
+        InputError: the device that is wanted is not there.
+        TrainingError: the loss is not finite, or a newer training takes this one's place.
+    """
+    place = device.select(wanted)
+    facts = environment(place.device_type)
+    settings = [seed, recipe.model_dump(), facts]
+    checkpoint = Checkpoint(fingerprint(settings, *training_data, *validation_data))
+    checkpoint.claim()
+    keras.utils.set_random_seed(seed)
+    start = time.monotonic()
+    with tf.device(place.to_string()):
+        training = assemble(recipe, *training_data, seed, winograd=place.device_type == "CPU")
+        rows = checkpoint.restore(training)
+        if rows:
+            write_history(rows)
+        for row in train(training, *validation_data, finished=len(rows)):
+            rows.append(row)
+            checkpoint.save(training, rows)
+            write_history(rows)
+    print(f"trained for {time.monotonic() - start:.0f} s")
+
+    save_model(with_stock_layers(training.model), MODEL)
+    metrics = summary(training.model, len(training_data[0]), recipe.epochs, rows[-1])
+    text = json.dumps(metrics | {"environment": facts}, indent=2) + "\n"
+    replace(METRICS, text.encode())
+    checkpoint.remove()
