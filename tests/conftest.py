@@ -21,6 +21,7 @@ DVC_FILES = [".dvc/.gitignore", ".dvc/config", ".dvc/plots/training_and_validati
 
 Params = dict[str, Any]
 Run = subprocess.CompletedProcess[str]
+Making = Callable[[Path], None]
 
 
 def environment_of_tests(**more: str) -> dict[str, str]:
@@ -101,43 +102,65 @@ def small_params(raw: Path) -> Params:
 
 
 @pytest.fixture(scope="session")
-def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder of the published files, brought by the stage fetch once for all workers."""
-    folder = tmp_path_factory.getbasetemp().parent / "published"
-    with FileLock(f"{folder}.lock"):
-        if not (folder / "data/raw").exists():
-            folder.mkdir()
-            params = default_params()
-            # What the checkout has already is verified like any other source.
-            params["fetch"]["sources"].insert(0, str(ROOT / "data/raw"))
-            write_params(folder, params)
-            result = run_stage("fetch", folder)
-            assert result.returncode == 0, result.stderr
-    return folder / "data/raw"
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Making], Path]:
+    """Give a function that fills a folder, once for all workers; it is not to be changed then."""
+
+    def made(name: str, make: Making) -> Path:
+        folder = tmp_path_factory.getbasetemp().parent / name
+        with FileLock(f"{folder}.lock"):
+            if not Path(f"{folder}.made").exists():
+                folder.mkdir()
+                make(folder)
+                Path(f"{folder}.made").touch()
+        return folder
+
+    return made
 
 
-@pytest.fixture(scope="session")
-def arrays(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with data/raw and the few arrays of `small_params`, not to be changed."""
-    folder = tmp_path_factory.mktemp("arrays")
-    (folder / "data").mkdir()
-    (folder / "data/raw").symlink_to(raw)
-    write_params(folder, small_params(raw))
-    result = run_stage("preprocess", folder)
+def succeed(stage: str, folder: Path) -> None:
+    """Run a stage, which must succeed."""
+    result = run_stage(stage, folder)
     assert result.returncode == 0, result.stderr
-    return folder
 
 
 @pytest.fixture(scope="session")
-def trained(arrays: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder in which train and evaluate have run on `arrays`, not to be changed."""
-    folder = tmp_path_factory.mktemp("trained")
-    (folder / "data").symlink_to(arrays / "data")
-    shutil.copy(arrays / "params.yaml", folder)
-    for stage in ("train", "evaluate"):
-        result = run_stage(stage, folder)
-        assert result.returncode == 0, result.stderr
-    return folder
+def raw(once: Callable[[str, Making], Path]) -> Path:
+    """Give a folder of the published files, brought by the stage fetch."""
+
+    def make(folder: Path) -> None:
+        params = default_params()
+        # What the checkout has already is verified like any other source.
+        params["fetch"]["sources"].insert(0, str(ROOT / "data/raw"))
+        write_params(folder, params)
+        succeed("fetch", folder)
+
+    return once("published", make) / "data/raw"
+
+
+@pytest.fixture(scope="session")
+def arrays(raw: Path, once: Callable[[str, Making], Path]) -> Path:
+    """Give a folder with data/raw and the few arrays of `small_params`."""
+
+    def make(folder: Path) -> None:
+        (folder / "data").mkdir()
+        (folder / "data/raw").symlink_to(raw)
+        write_params(folder, small_params(raw))
+        succeed("preprocess", folder)
+
+    return once("arrays", make)
+
+
+@pytest.fixture(scope="session")
+def trained(arrays: Path, once: Callable[[str, Making], Path]) -> Path:
+    """Give a folder in which train and evaluate have run on `arrays`."""
+
+    def make(folder: Path) -> None:
+        (folder / "data").symlink_to(arrays / "data")
+        shutil.copy(arrays / "params.yaml", folder)
+        for stage in ("train", "evaluate"):
+            succeed(stage, folder)
+
+    return once("trained", make)
 
 
 @pytest.fixture(scope="session")
@@ -160,6 +183,26 @@ def make_project(raw: Path) -> Callable[[Path], "Project"]:
         return project
 
     return make
+
+
+@pytest.fixture(scope="session")
+def reproduced(
+    make_project: Callable[[Path], "Project"], once: Callable[[str, Making], Path]
+) -> Callable[[Path], "Project"]:
+    """Give a function that copies a project whose first `dvc repro` has run and is committed."""
+
+    def make(folder: Path) -> None:
+        project = make_project(folder)
+        assert project.repro() == set(STAGES)
+        project.commit("Run")
+
+    template = once("reproduced", make)
+
+    def copied(folder: Path) -> Project:
+        shutil.copytree(template, folder, symlinks=True, dirs_exist_ok=True)
+        return Project(folder)
+
+    return copied
 
 
 class Project:

@@ -32,8 +32,8 @@ def test_flops_are_those_of_the_networks_convolutions(widths: list[int]) -> None
     assert flops(widths) == 3 * 2 * products
 
 
-def test_a_run_is_recorded(make_project: Callable[[Path], Project], tmp_path: Path) -> None:
-    project = make_project(tmp_path)
+def test_a_run_is_recorded(reproduced: Callable[[Path], Project], tmp_path: Path) -> None:
+    project = reproduced(tmp_path)
     shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks")
     project.commit("Benchmarks")
     before = project.params()

@@ -10,22 +10,20 @@ from tests.conftest import ROOT, STAGES, Project, default_params, get, name_of, 
 
 
 @pytest.fixture(scope="module")
-def reproduced(
-    make_project: Callable[[Path], Project], tmp_path_factory: pytest.TempPathFactory
+def shared(
+    reproduced: Callable[[Path], Project], tmp_path_factory: pytest.TempPathFactory
 ) -> Project:
     """Give a project whose first `dvc repro` has run and is committed."""
-    project = make_project(tmp_path_factory.mktemp("project"))
-    assert project.repro() == set(STAGES)
-    project.commit("Run")
+    project = reproduced(tmp_path_factory.mktemp("project"))
     assert project.changed() == set()
     return project
 
 
 @pytest.fixture
-def project(reproduced: Project) -> Iterator[Project]:
+def project(shared: Project) -> Iterator[Project]:
     """Give the project, to be edited; what Git keeps of it is brought back afterwards."""
-    yield reproduced
-    reproduced.git("reset", "--quiet", "--hard")
+    yield shared
+    shared.git("reset", "--quiet", "--hard")
 
 
 def other(value: Any) -> Any:

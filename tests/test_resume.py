@@ -145,8 +145,11 @@ def test_an_interrupted_training_says_so_and_keeps_its_checkpoint(
 
 @pytest.mark.parametrize("stage", ["train", "evaluate"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
-def test_an_interrupted_start_says_so(tmp_path: Path, stage: str, number: signal.Signals) -> None:
+def test_an_interrupted_start_says_so(
+    trained: Path, tmp_path: Path, stage: str, number: signal.Signals
+) -> None:
     """While TensorFlow is imported, which takes most of the time until a stage begins."""
+    shutil.copytree(trained, tmp_path, symlinks=True, dirs_exist_ok=True)
     process = subprocess.Popen(
         (sys.executable, "-m", f"stages.{stage}"),
         cwd=tmp_path,
@@ -250,15 +253,14 @@ def test_a_training_that_diverges_stops(folder: Path) -> None:
 
 
 def test_an_experiment_goes_on_to_the_same_bytes(
-    make_project: Callable[[Path], Project], tmp_path: Path
+    reproduced: Callable[[Path], Project], tmp_path: Path
 ) -> None:
     """In a folder of its own; `tests/soak_resume.py` kills `dvc repro`."""
-    project = make_project(tmp_path)
+    project = reproduced(tmp_path)
     params = project.params()
     params["recipes"]["airbench_small"] |= SLOW | {"low_resolution_share": 0.5}
     project.write(params)
-    project.repro("preprocess")
-    project.commit("Arrays")
+    project.commit("Many steps")
 
     stop(("dvc", "exp", "run", "--temp"), project.folder, signal.SIGKILL)
     (epoch,) = going_on(project.dvc("exp", "run", "--temp", "--name=a"))

@@ -249,7 +249,7 @@ def test_what_train_writes(trained: Path) -> None:
 def test_history_can_be_watched(arrays: Path, raw: Path, tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to(arrays / "data")
     params = small_params(raw)
-    params["recipes"]["airbench_small"] |= {"epochs": 40, "whitening_epochs": 40}
+    params["recipes"]["airbench_small"] |= {"epochs": 15, "whitening_epochs": 15}
     write_params(tmp_path, params)
     command = [sys.executable, "-m", "stages.train"]
     env = os.environ | {"PYTHONPATH": str(ROOT)}

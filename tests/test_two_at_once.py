@@ -101,8 +101,8 @@ def test_what_an_abandoned_training_finished_is_not_trained_again(
     assert not checkpoints(folder)
 
 
-def test_a_second_repro_is_refused(make_project: Callable[[Path], Project], tmp_path: Path) -> None:
-    project = make_project(tmp_path / "project")
+def test_a_second_repro_is_refused(reproduced: Callable[[Path], Project], tmp_path: Path) -> None:
+    project = reproduced(tmp_path / "project")
     params = project.params()
     params["recipes"]["airbench_small"] |= SETTINGS
     project.write(params)
