@@ -41,11 +41,10 @@ def wait_for(happened: Callable[[], object]) -> None:
         time.sleep(0.1)
 
 
-def kill_at_random(project: Project, chance: random.Random) -> bool:
-    """Kill all of a `dvc repro` some seconds after its start; say whether it still ran."""
+def kill_after(project: Project, seconds: float) -> bool:
+    """Kill all of a `dvc repro` some time after its start; say whether it still ran."""
     process = start(project, "repro")
-    # From DVC's own start over TensorFlow's to some epochs later.
-    time.sleep(chance.uniform(1, 12))
+    time.sleep(seconds)
     running = process.poll() is None
     if running:
         os.killpg(process.pid, signal.SIGKILL)
@@ -53,15 +52,17 @@ def kill_at_random(project: Project, chance: random.Random) -> bool:
     return running
 
 
-def kill_in_writing(project: Project) -> None:
-    """Kill all of a `dvc repro` while it writes a checkpoint."""
+def kill_in_writing(project: Project) -> float:
+    """Kill all of a `dvc repro` while it writes its first checkpoint, after so many seconds."""
     process = start(project, "repro")
+    began = time.monotonic()
     while not [*project.folder.glob(IN_WRITING)]:
         assert process.poll() is None
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     # What was being written is still there, so the moment was the right one.
     assert [*project.folder.glob(IN_WRITING)]
+    return time.monotonic() - began
 
 
 @pytest.mark.parametrize("recipe", ["airbench_small", "tutorial"])
@@ -75,10 +76,16 @@ def test_killed_twenty_times(
     project.write(params)
     chance = random.Random(recipe)
 
-    kill_in_writing(project)
+    project.repro("preprocess")
+    first = kill_in_writing(project)
     for _ in range(KILLS):
-        assert kill_at_random(project, chance)
-    project.repro()
+        # From DVC's own start over TensorFlow's to some epochs later.
+        seconds = chance.uniform(0.5, 2 * first)
+        assert kill_after(project, seconds)
+        print(f"{recipe}: killed after {seconds:.1f} s")
+    (epoch,) = going_on(project.dvc("repro"))
+    print(f"{recipe}: went on after epoch {epoch} of {EPOCHS}")
+    assert epoch < EPOCHS
     print(f"{recipe}: {hashes(project.folder)}")
     assert_same_without_interruption(project)
 
