@@ -12,7 +12,7 @@ repro: $(INSTALLED)
 	dvc repro
 
 test: lint
-	pytest --numprocesses=2 --dist=loadfile --durations=10
+	pytest --numprocesses=2 --dist=worksteal --durations=10
 
 # What takes longer: twenty kills of each recipe, thousands of edits of params.yaml.
 soak: $(INSTALLED)
