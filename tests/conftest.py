@@ -102,11 +102,13 @@ def small_params(raw: Path) -> Params:
 
 
 @pytest.fixture(scope="session")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Making], Path]:
+def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str, Making], Path]:
     """Give a function that fills a folder, once for all workers; it is not to be changed then."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent
 
     def made(name: str, make: Making) -> Path:
-        folder = tmp_path_factory.getbasetemp().parent / name
+        folder = shared / name
         with FileLock(f"{folder}.lock"):
             if not Path(f"{folder}.made").exists():
                 folder.mkdir()
