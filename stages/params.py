@@ -59,7 +59,7 @@ def read(key: str, schema: Any) -> Any:
     value = document()
     for part in key.split("."):
         if not isinstance(value, dict) or part not in value:
-            raise InputError(f"{PATH}: {key}: missing")
+            raise InputError(f"{PATH}: {on_one_line(key)}: missing")
         value = value[part]
     try:
         return TypeAdapter(schema).validate_python(value, strict=True)
@@ -87,14 +87,20 @@ def document() -> dict[str, Any]:
         )
     for name in content:
         if name not in TOP_LEVEL:
-            raise InputError(f"{PATH}: {name}: unknown key; allowed are {', '.join(TOP_LEVEL)}")
+            shown, allowed = on_one_line(name), ", ".join(TOP_LEVEL)
+            raise InputError(f"{PATH}: {shown}: unknown key; allowed are {allowed}")
     return content
+
+
+def on_one_line(key: object) -> str:
+    """Give a key as it stands, or escaped where a character of it does not print."""
+    return str(key) if str(key).isprintable() else ascii(str(key))
 
 
 def explain(key: str, schema: Any, error: ValidationError) -> str:
     """Put the first problem that pydantic found, and how many more there are, into one line."""
     first = error.errors(include_url=False)[0]
-    where = ".".join([key, *map(str, first["loc"])])
+    where = on_one_line(".".join([key, *map(str, first["loc"])]))
     if first["type"] == "extra_forbidden":
         allowed = ", ".join(schema.model_fields)
         line = f"{where} = {first['input']!r}: unknown key; allowed are {allowed}"

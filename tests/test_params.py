@@ -25,6 +25,8 @@ WRONG = [
     ("preprocess", "preprocess.tset_size", 10, "unknown key; allowed are train_size, test_size"),
     ("preprocess", "preprocess", None, "valid dictionary"),
     ("preprocess", "sede", 1, "unknown key; allowed are seed, device"),
+    ("preprocess", "preprocess.a\nb", 1, "unknown key; allowed are train_size, test_size"),
+    ("preprocess", "se\nde", 1, "unknown key; allowed are seed, device"),
     ("train", "seed", -1, "greater than or equal to 0"),
     ("train", "seed", None, "valid integer"),
     ("train", "device", "tpu", "'auto', 'cpu' or 'gpu'"),
@@ -54,7 +56,8 @@ def test_wrong_value_is_refused(
     write_params(tmp_path, params)
     (tmp_path / "data").symlink_to(arrays / "data")
     shown = "" if "unknown key" in says or "widths.2" in says else repr(value)
-    assert_refused(run_stage(stage, tmp_path), f"params.yaml: {key}", shown, says)
+    name = key if key.isprintable() else ascii(key)
+    assert_refused(run_stage(stage, tmp_path), f"params.yaml: {name}", shown, says)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "params.yaml"]
 
 
