@@ -14,7 +14,7 @@ repro: $(INSTALLED)
 test: lint
 	pytest --numprocesses=2 --dist=worksteal --durations=10
 
-# What takes longer: twenty kills of each recipe, thousands of edits of params.yaml.
+# What takes longer: twenty kills of two recipes, killed experiments, edits of params.yaml.
 soak: $(INSTALLED)
 	pytest -rP tests/soak_resume.py
 	PARAMS_EXAMPLES=5000 pytest tests/test_params_properties.py
