@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import Project, environment_of_tests, run, run_stage, write_params
+from tests.conftest import Project, environment_of_tests, run, run_stage, succeed, write_params
 from tests.test_resume import CHECKPOINTS, TRAIN, checkpoints, going_on, hashes, wait_for
 
 EPOCHS = 3
@@ -26,8 +26,7 @@ def prepared(arrays: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     params = yaml.safe_load((arrays / "params.yaml").read_text())
     params["recipes"]["airbench_small"] |= SETTINGS
     write_params(folder, params)
-    result = run_stage("train", folder)
-    assert result.returncode == 0, result.stderr
+    succeed("train", folder)
     return folder
 
 
