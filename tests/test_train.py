@@ -16,7 +16,7 @@ import pytest
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.models import tutorial
 from stages.train.batches import FlippedAndTranslated, Shuffled, shrunk
-from stages.train.loop import Row, train
+from stages.train.loop import Row, prepared_ahead, train
 from stages.train.muon import Muon, orthogonalized
 from stages.train.params import AirbenchRecipe
 from stages.train.randomness import stream
@@ -213,6 +213,14 @@ def test_phases_of_airbench(arrays: Path) -> None:
     assert (biases[2] != biases[1]).any()
     np.testing.assert_array_equal(biases[3], biases[2])
     np.testing.assert_array_equal(biases[4], biases[2])
+
+
+def test_an_epochs_end_waits_for_no_tuning(arrays: Path) -> None:
+    """Where tf.data tunes, the end of an epoch waits for its sleeping thread, now and then only."""
+    images, labels = load(arrays, "train")
+    recipe = AirbenchRecipe(**small_params(arrays)["recipes"]["airbench_small"])
+    (phase,) = assemble(recipe, images, labels, seed=0, winograd=True).phases[-1:]
+    assert prepared_ahead(phase, 0).options().autotune.enabled is False
 
 
 def test_first_layers_bias_need_not_learn(arrays: Path) -> None:

@@ -30,6 +30,17 @@ def views(images: np.ndarray, tta: Tta) -> list[tuple[float, np.ndarray]]:
     ]
 
 
+def answered(model: keras.Model, images: np.ndarray, batch_size: int) -> np.ndarray:
+    """Give class probabilities, float32 (n, 10), of images as they are.
+
+    Batch by batch, since `model.predict` reads by tf.data, whose tuning now and then lets it wait
+    half as long again (see `stages.train.loop.prepared_ahead`).
+    """
+    starts = range(0, len(images), batch_size)
+    batches = [model.predict_on_batch(images[first : first + batch_size]) for first in starts]
+    return np.concatenate(batches)
+
+
 def predict(
     model: keras.Model, images: np.ndarray, tta: Tta, batch_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -39,7 +50,7 @@ def predict(
     probabilities, normalized.
     """
     weights, images_of_views = zip(*views(images, tta), strict=True)
-    answers = [model.predict(view, batch_size, verbose=0) for view in images_of_views]
+    answers = [answered(model, view, batch_size) for view in images_of_views]
     if tta == "none":
         return answers[0], answers[0]
     logits = sum(
