@@ -10,6 +10,7 @@ import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.models import airbench, tutorial
+from stages.models.compiled_gelu import CompiledGelu
 from stages.models.fused_batch_normalization import FusedBatchNormalization
 from stages.models.stock_layers import with_stock_layers
 from stages.models.winograd import WinogradConv2D, transforms
@@ -120,9 +121,9 @@ def test_fused_normalization_equals_keras(training: bool, scale: bool) -> None:
 @pytest.mark.parametrize("shape", [(2, 2), (3, 3), (5, 9), (7, 7), (11, 15), (23, 31), (32, 32)])
 def test_winograd_convolution_equals_keras(shape: tuple[int, int]) -> None:
     """Outputs and gradients, with Keras's convolution in float64 as the truth."""
-    x = np.random.default_rng(0).normal(size=(6, *shape, 16))
-    truth = keras.layers.Conv2D(24, 3, padding="same", activation="gelu", dtype="float64")
-    ours = WinogradConv2D(24, 3, padding="same", activation="gelu")
+    x = np.random.default_rng(0).normal(size=(6, *shape, 32))
+    truth = keras.layers.Conv2D(40, 3, padding="same", activation="gelu", dtype="float64")
+    ours = WinogradConv2D(40, 3, padding="same", activation="gelu")
     results = []
     for layer in (truth, ours):
         layer.build(x.shape)
@@ -136,6 +137,36 @@ def test_winograd_convolution_equals_keras(shape: tuple[int, int]) -> None:
     for expected, found in zip(*results, strict=True):
         error = np.sqrt(np.mean((found.numpy() - expected) ** 2)) / np.std(expected)
         assert error < 1e-4
+
+
+def test_winograd_convolution_leaves_few_weights_to_keras() -> None:
+    x = np.random.default_rng(0).normal(size=(2, 7, 7, 4)).astype(np.float32)
+    layer = WinogradConv2D(8, 3, padding="same")
+    np.testing.assert_array_equal(layer(x, training=True), layer(x, training=False))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_compiled_gelu_equals_keras(training: bool) -> None:
+    """Outputs and gradients, with Keras's GELU in float64 as the truth."""
+    x = np.linspace(-8, 8, 4001).reshape(1, -1)
+    results = []
+    for layer in (keras.layers.Activation("gelu", dtype="float64"), CompiledGelu()):
+        with tf.GradientTape() as tape:
+            inputs = tf.constant(x, layer.compute_dtype)
+            tape.watch(inputs)
+            outputs = layer(inputs, training=training)
+            loss = tf.reduce_sum(outputs**2)
+        results.append([outputs, tape.gradient(loss, inputs)])
+    for expected, found in zip(*results, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-6)
+
+
+def test_compiled_gelu_is_nothing_else() -> None:
+    assert (
+        CompiledGelu.from_config(CompiledGelu().get_config()).activation is keras.activations.gelu
+    )
+    with pytest.raises(ValueError, match="only 'gelu'"):
+        CompiledGelu("relu")
 
 
 def test_winograd_convolution_needs_fewer_products() -> None:

@@ -183,7 +183,7 @@ def test_shrunk_keeps_what_an_image_shows() -> None:
 def assembled(arrays: Path, **settings: float) -> Training:
     """Give what the small recipe trains, some of its parameters replaced."""
     recipe = small_params(arrays)["recipes"]["airbench_small"] | settings
-    return assemble(AirbenchRecipe(**recipe), *load(arrays, "train"), seed=0, winograd=True)
+    return assemble(AirbenchRecipe(**recipe), *load(arrays, "train"), seed=0, on_cpu=True)
 
 
 def trained_epochs(training: Training) -> Iterator[Row]:
@@ -219,7 +219,7 @@ def test_an_epochs_end_waits_for_no_tuning(arrays: Path) -> None:
     """Where tf.data tunes, the end of an epoch waits for its sleeping thread, now and then only."""
     images, labels = load(arrays, "train")
     recipe = AirbenchRecipe(**small_params(arrays)["recipes"]["airbench_small"])
-    (phase,) = assemble(recipe, images, labels, seed=0, winograd=True).phases[-1:]
+    (phase,) = assemble(recipe, images, labels, seed=0, on_cpu=True).phases[-1:]
     assert prepared_ahead(phase, 0).options().autotune.enabled is False
 
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from stages.models.compiled_gelu import CompiledGelu
 from stages.models.fused_batch_normalization import FusedBatchNormalization
 from stages.models.winograd import WinogradConv2D
 
@@ -18,7 +19,7 @@ def build(
     whitening_images: np.ndarray,
     whitening_epsilon: float,
     generator: np.random.Generator,
-    winograd: bool,
+    on_cpu: bool,
 ) -> keras.Model:
     """Give the network: images, float32 (n, 32, 32, 3) in [0, 1], to probabilities (n, 10).
 
@@ -29,10 +30,10 @@ def build(
         whitening_images: float32 (n, 32, 32, 3) in [0, 1], whose patches set the first layer.
         whitening_epsilon: added to the variances of the patches' components.
         generator: draws the initial weights.
-        winograd: convolve by `WinogradConv2D`, which is for CPUs; the results are the same but for
-            rounding.
+        on_cpu: use the layers made for CPUs; the results are the same but for rounding.
     """
-    convolution_layer = WinogradConv2D if winograd else layers.Conv2D
+    convolution_layer = WinogradConv2D if on_cpu else layers.Conv2D
+    activation_layer = CompiledGelu if on_cpu else layers.Activation
     mean = whitening_images.mean((0, 1, 2), dtype=np.float64)
     variance = whitening_images.var((0, 1, 2), dtype=np.float64)
     kernel = whitening_kernel((whitening_images - mean) / np.sqrt(variance), whitening_epsilon)
@@ -42,11 +43,11 @@ def build(
         normalization = FusedBatchNormalization(
             momentum=batch_norm_momentum, epsilon=batch_norm_epsilon, scale=False, name=name
         )
-        return layers.Activation("gelu")(normalization(x))
+        return activation_layer("gelu")(normalization(x))
 
     images = keras.Input((32, 32, 3), name="images")
     x = layers.Normalization(mean=mean.tolist(), variance=variance.tolist())(images)
-    x = layers.Activation("gelu")(whitening(x))
+    x = activation_layer("gelu")(whitening(x))
     convolutions = []
     for block, width in enumerate(widths, start=1):
         for half in "ab":

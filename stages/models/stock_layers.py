@@ -2,10 +2,12 @@
 
 import keras
 
+from stages.models.compiled_gelu import CompiledGelu
 from stages.models.fused_batch_normalization import FusedBatchNormalization
 from stages.models.winograd import WinogradConv2D
 
 STOCK = {
+    CompiledGelu: keras.layers.Activation,
     FusedBatchNormalization: keras.layers.BatchNormalization,
     WinogradConv2D: keras.layers.Conv2D,
 }

@@ -14,6 +14,8 @@ KERNEL = 3
 # Where the polynomials are evaluated, beside infinity. Small fractions keep the products of the
 # largest tile, 7 x 7, within 2e-5 (root mean square, relative) of exact arithmetic.
 POINTS = (0, 1, -1, 2 / 3, -2 / 3, 2, -2, -1 / 4)
+# With fewer channels times filters, the transforms take longer than the products that they save.
+FEWEST_WEIGHTS = 1000
 
 
 class WinogradConv2D(keras.layers.Conv2D):
@@ -38,7 +40,7 @@ class WinogradConv2D(keras.layers.Conv2D):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Convolve (n, height, width, channels) to (n, height, width, filters)."""
-        if not training:
+        if not training or inputs.shape[-1] * self.filters < FEWEST_WEIGHTS:
             return super().call(inputs)
         outputs = convolution(inputs, self.kernel)
         if self.use_bias:

@@ -45,7 +45,7 @@ class Training:
 
 
 def assemble(
-    recipe: Recipe, images: np.ndarray, labels: np.ndarray, seed: int, winograd: bool
+    recipe: Recipe, images: np.ndarray, labels: np.ndarray, seed: int, on_cpu: bool
 ) -> Training:
     """Make what `recipe` names.
 
@@ -54,11 +54,11 @@ def assemble(
         images: training images, float32 (n, 32, 32, 3) in [0, 1].
         labels: their classes, uint8 (n,).
         seed: of every random stream.
-        winograd: convolve by the method for CPUs where the recipe's network can.
+        on_cpu: use the layers made for CPUs where the recipe's network has such.
     """
     if isinstance(recipe, TutorialRecipe):
         return assemble_tutorial(recipe, images, labels, seed)
-    return assemble_airbench(recipe, images, labels, seed, winograd)
+    return assemble_airbench(recipe, images, labels, seed, on_cpu)
 
 
 def assemble_tutorial(
@@ -76,7 +76,7 @@ def assemble_tutorial(
 
 
 def assemble_airbench(
-    recipe: AirbenchRecipe, images: np.ndarray, labels: np.ndarray, seed: int, winograd: bool
+    recipe: AirbenchRecipe, images: np.ndarray, labels: np.ndarray, seed: int, on_cpu: bool
 ) -> Training:
     """Muon and SGD at rates that fall linearly to zero, images flipped and translated."""
     model = airbench.build(
@@ -86,7 +86,7 @@ def assemble_airbench(
         np.asarray(images[: recipe.whitening_images]),
         recipe.whitening_epsilon,
         stream(seed, "weights"),
-        winograd,
+        on_cpu,
     )
     phases = airbench_phases(recipe, model, images, labels, seed)
     steps = len(phases[0].batches)

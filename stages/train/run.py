@@ -84,7 +84,7 @@ def run(
     keras.utils.set_random_seed(seed)
     start = time.monotonic()
     with tf.device(place.to_string()):
-        training = assemble(recipe, *training_data, seed, winograd=place.device_type == "CPU")
+        training = assemble(recipe, *training_data, seed, on_cpu=place.device_type == "CPU")
         rows = checkpoint.restore(training)
         if rows:
             write_history(rows)
