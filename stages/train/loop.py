@@ -138,9 +138,8 @@ def images_of(model: keras.Model) -> tf.TensorSpec:
 def prepared_ahead(phase: Phase, epoch: int) -> tf.data.Dataset:
     """Give an epoch's batches, the next one made while the last one trains.
 
-    Without tf.data's tuning, which has nothing to tune here. Its thread sleeps between two looks,
-    each time twice as long, up to a minute, and an epoch that ended could wait until it woke up:
-    one of 35 s for 6 s, one of 45 s for 37 s (TensorFlow 2.21).
+    Without tf.data's tuning: an epoch that has ended waits, now and then, until its thread wakes
+    up, which sleeps twice as long each time, up to a minute (one of 14 s for 6 s; TensorFlow 2.21).
     """
     batches = tf.data.Dataset.from_generator(
         lambda: phase.batches.epoch(epoch),
