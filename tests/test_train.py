@@ -217,9 +217,7 @@ def test_phases_of_airbench(arrays: Path) -> None:
 
 def test_an_epochs_end_waits_for_no_tuning(arrays: Path) -> None:
     """Where tf.data tunes, the end of an epoch waits for its sleeping thread, now and then only."""
-    images, labels = load(arrays, "train")
-    recipe = AirbenchRecipe(**small_params(arrays)["recipes"]["airbench_small"])
-    (phase,) = assemble(recipe, images, labels, seed=0, on_cpu=True).phases[-1:]
+    phase = assembled(arrays).phases[-1]
     assert prepared_ahead(phase, 0).options().autotune.enabled is False
 
 
