@@ -1,0 +1,57 @@
+"""The JSON schema of params.yaml, by which editors complete and check it."""
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+
+from stages.schema import schema
+from tests.conftest import ROOT, default_params, put
+
+PATH = ROOT / "params.schema.json"
+
+
+def test_schema_is_current() -> None:
+    assert json.loads(PATH.read_text()) == schema(), (
+        "renew it: python -m stages.schema > params.schema.json"
+    )
+
+
+def test_editors_find_it() -> None:
+    """The comment is the one that the YAML language server, in VS Code and others, looks for."""
+    first = (ROOT / "params.yaml").read_text().splitlines()[0]
+    assert first == f"# yaml-language-server: $schema={PATH.name}"
+
+
+def problems(params: dict[str, Any]) -> list[str]:
+    """Give the dotted keys that do not fit the schema."""
+    validator = jsonschema.Draft7Validator(json.loads(PATH.read_text()))
+    return [".".join(map(str, error.path)) for error in validator.iter_errors(params)]
+
+
+def test_params_fit() -> None:
+    jsonschema.Draft7Validator.check_schema(schema())
+    assert problems(default_params()) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "where"),
+    [
+        ("seed", -1, "seed"),
+        ("device", "tpu", "device"),
+        ("recipes.airbench_small.epochs", 0, "recipes.airbench_small"),
+        ("recipes.airbench_small.widths", [1, 2], "recipes.airbench_small"),
+        ("recipes.airbench_small.epoch", 7, "recipes.airbench_small"),
+        ("recipes.tutorial.model", "resnet", "recipes.tutorial"),
+        ("preprocess.validation_split", 1.0, "preprocess.validation_split"),
+        ("evaluate.tta", "flipped", "evaluate.tta"),
+        ("plots.dpi", "high", "plots.dpi"),
+        ("fetch.sources", [], "fetch.sources"),
+        ("fetch.attempts", 0, "fetch.attempts"),
+    ],
+)
+def test_a_mistake_is_underlined(key: str, value: Any, where: str) -> None:
+    params = default_params()
+    put(params, key, value)
+    assert problems(params) == [where]
