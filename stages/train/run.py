@@ -27,7 +27,13 @@ MODEL = Path("models/model.keras")
 METRICS = Path("metrics/train.json")
 HISTORY = Path("plots/history.csv")
 Split = tuple[np.ndarray, np.ndarray]
-RESULTS = ("loss", "accuracy", "val_loss", "val_accuracy")
+# In the history, in metrics/train.json. DVC shows a name that no other file has without the file's.
+RESULTS = {
+    "loss": "train_loss",
+    "accuracy": "train_accuracy",
+    "val_loss": "val_loss",
+    "val_accuracy": "val_accuracy",
+}
 
 
 def write_history(rows: list[Row]) -> None:
@@ -38,7 +44,9 @@ def write_history(rows: list[Row]) -> None:
 
 def summary(model: keras.Model, images: int, epochs: int, last: Row) -> dict[str, object]:
     """Give the results that metrics/train.json holds; no times, which differ in each run."""
-    results = {name: float(f"{value:.6g}") for name, value in last.items() if name in RESULTS}
+    results = {
+        RESULTS[name]: float(f"{value:.6g}") for name, value in last.items() if name in RESULTS
+    }
     return results | {
         "epochs": epochs,
         "images": images,
@@ -96,6 +104,7 @@ def run(
 
     save_model(with_stock_layers(training.model), MODEL)
     metrics = summary(training.model, len(training_data[0]), recipe.epochs, rows[-1])
-    text = json.dumps(metrics | {"environment": facts}, indent=2) + "\n"
+    # In a list, so that DVC does not take these for seven metrics.
+    text = json.dumps(metrics | {"environment": [facts]}, indent=2) + "\n"
     replace(METRICS, text.encode())
     checkpoint.remove()
