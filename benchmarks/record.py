@@ -44,7 +44,9 @@ def record(recipe: str, seed: int, settings: list[str]) -> float:
     command = ["dvc", "exp", "run", "--temp", "--name", name, *options]
     commit = subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip()
     output = run(command)
-    (seconds,) = re.findall(r"^trained for (\d+) s$", output, re.MULTILINE)
+    trained = re.search(r"^trained for (\d+) s$", output, re.MULTILINE)
+    if not trained:
+        sys.exit(f"{name}: not trained, its results come from DVC's run cache, .dvc/cache/runs")
     folder = RESULTS / recipe / f"seed-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     for path in KEPT:
@@ -52,7 +54,7 @@ def record(recipe: str, seed: int, settings: list[str]) -> float:
     facts = {
         "commit": commit,
         "command": " ".join(command),
-        "training_seconds": int(seconds),
+        "training_seconds": int(trained[1]),
         "machine": describe(),
     }
     (folder / "run.json").write_text(json.dumps(facts, indent=2) + "\n")
