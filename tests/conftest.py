@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,15 @@ import pytest
 import yaml
 from dvc.repo import Repo
 from filelock import FileLock
+from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("fetch", "preprocess", "train", "evaluate", "plots")
+# What a user runs besides the pipeline: python -m stages.NAME.
+TOOLS = ("compare", "export", "importance", "page", "predict", "schema")
 TOP_LEVEL = [".dvcignore", ".gitignore", "dvc.yaml", "params.yaml"]
-DVC_FILES = [".dvc/.gitignore", ".dvc/config", ".dvc/plots/training_and_validation.json"]
+TEMPLATES = [p.relative_to(ROOT).as_posix() for p in (ROOT / ".dvc/plots").glob("*.json")]
+DVC_FILES = [".dvc/.gitignore", ".dvc/config", *TEMPLATES]
 
 Params = dict[str, Any]
 Run = subprocess.CompletedProcess[str]
@@ -205,6 +209,20 @@ def reproduced(
         return Project(folder)
 
     return copied
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Give a real browser, Chromium."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip("Chromium is not installed")
+    with sync_playwright() as playwright:
+        # As root, which continuous integration often is, Chromium runs without its sandbox only.
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 class Project:

@@ -1,0 +1,85 @@
+"""DVC's pages of plots in a real browser, without a network."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser
+
+from tests.conftest import Project, put, run
+
+FILES = ["plots_calibration_csv", "plots_history_csv", "plots_predictions_csv"]
+CHARTS = ["accuracy", "confusion", "f1", "loss", *FILES]
+IMAGES = ["confusion", "history", "mistakes", "predictions", "reliability", "samples"]
+# Of a chart, the shapes that it draws of data, not axes, legends and background.
+MARKS = "g.mark-line path, g.mark-rect path, g.mark-symbol.role-mark path"
+DRAWN = f"""() => Object.fromEntries([...document.querySelectorAll('.vega-embed')].map(
+    chart => [chart.id, [...chart.querySelectorAll('{MARKS}')].filter(
+        mark => mark.getTotalLength() > 0).length]))"""
+SIZES = """() => Object.fromEntries([...document.images].map(
+    image => [image.src.split('/').pop(), [image.naturalWidth, image.naturalHeight]]))"""
+# Symbols of legends that nobody sees: no line around them, and no area.
+UNSEEN = """() => [...document.querySelectorAll('g.role-legend-symbol path')].filter(symbol =>
+    ['none', 'rgba(0, 0, 0, 0)'].includes(getComputedStyle(symbol).stroke) &&
+    !symbol.getBBox().height).length"""
+# Images that reach out of the block of their plot.
+CUT = """() => [...document.images].filter(image => image.getBoundingClientRect().right >
+    image.closest('body > div').getBoundingClientRect().right).map(image => image.src)"""
+
+
+@pytest.fixture(scope="module")
+def project(
+    reproduced: Callable[[Path], Project], tmp_path_factory: pytest.TempPathFactory
+) -> Project:
+    """Give a project with the page's template, in which one result differs from the last commit."""
+    project = reproduced(tmp_path_factory.mktemp("page"))
+    result = run(["python", "-m", "stages.page"], project.folder, PYTHONPATH="")
+    assert result.returncode == 0, result.stderr
+    params = project.params()
+    put(params, "evaluate.tta", "none")
+    project.write(params)
+    project.repro()
+    return project
+
+
+@pytest.mark.parametrize(
+    ("command", "revisions"),
+    [(["show"], ["workspace"]), (["diff"], ["workspace", "HEAD"])],
+    ids=str,
+)
+def test_page_is_drawn_without_a_network(
+    project: Project, browser: Browser, tmp_path: Path, command: list[str], revisions: list[str]
+) -> None:
+    project.dvc("plots", *command, "--out", str(tmp_path))
+    context = browser.new_context(viewport={"width": 1400, "height": 1000}, offline=True)
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+    page.on(
+        "request", lambda r: None if r.url.startswith(("file:", "data:")) else wrong.append(r.url)
+    )
+    page.goto((tmp_path / "index.html").as_uri())
+    page.wait_for_function(
+        f"document.querySelectorAll('.vega-embed svg.marks').length == {len(CHARTS)}"
+    )
+
+    drawn = page.evaluate(DRAWN)
+    assert sorted(drawn) == CHARTS
+    assert all(drawn.values()), drawn
+    assert page.evaluate(UNSEEN) == 0
+    page.wait_for_function("[...document.images].every(image => image.complete)")
+    sizes = page.evaluate(SIZES)
+    assert len(sizes) == len(revisions) * len(IMAGES)
+    for revision in revisions:
+        for name in IMAGES:
+            file = f"{revision}_plots_{name}.png"
+            with Image.open(tmp_path / "static" / file) as image:
+                assert sizes[file] == [*image.size]
+    text = page.inner_text("body")
+    assert all(revision in text for revision in revisions)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.evaluate(CUT) == []
+    page.screenshot(path=tmp_path / "page.png", full_page=True)
+    assert wrong == []
