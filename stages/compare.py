@@ -1,0 +1,82 @@
+"""Says whether one model is better than another: python -m stages.compare REV1 [REV2].
+
+A revision is whatever DVC takes for one: a commit, a tag, a branch, the name of an experiment.
+REV2 is the workspace where it is left out.
+"""
+
+import argparse
+import io
+
+import dvc.api
+import pandas as pd
+from scipy.stats import binomtest, norm
+
+from stages.errors import InputError, exit_with_message
+
+PREDICTIONS = "plots/predictions.csv"
+
+
+def right(revision: str | None) -> pd.Series:
+    """Give of each test image, by its index, whether the model of a revision was right about it.
+
+    Raises:
+        InputError: there is no such revision, or it has no predictions.
+    """
+    try:
+        text = dvc.api.read(PREDICTIONS, rev=revision)
+    except Exception as error:
+        # Git, DVC and the file system each raise their own.
+        where = revision or "the workspace"
+        raise InputError(f"{PREDICTIONS} of {where}: {' '.join(str(error).split())}") from None
+    table = pd.read_csv(io.StringIO(text), index_col="index")
+    return table["actual"] == table["predicted"]
+
+
+def interval(correct: pd.Series) -> str:
+    """Give the accuracy with Wilson's 95 % interval."""
+    proportion = binomtest(int(correct.sum()), len(correct)).proportion_ci(method="wilson")
+    return f"{correct.mean():.2%}, 95 % interval {proportion.low:.2%} to {proportion.high:.2%}"
+
+
+def difference(first: pd.Series, second: pd.Series) -> list[str]:
+    """Compare two models on the same images.
+
+    Only the images that one of them has right and the other wrong tell them apart. Were both as
+    good, either would be right on half of these: McNemar, "Note on the sampling error of the
+    difference between correlated proportions or percentages", 1947, here in its exact form.
+    """
+    only_first = int((first & ~second).sum())
+    only_second = int((second & ~first).sum())
+    each = second.astype(int) - first.astype(int)
+    margin = norm.ppf(0.975) * each.std(ddof=0) / len(each) ** 0.5
+    lines = [
+        f"difference: {each.mean():+.2%}, 95 % interval "
+        f"{each.mean() - margin:+.2%} to {each.mean() + margin:+.2%}",
+        f"right only in the first: {only_first}, only in the second: {only_second}",
+    ]
+    if only_first + only_second == 0:
+        return [*lines, "both are right and wrong on the same images"]
+    p = binomtest(only_first, only_first + only_second).pvalue
+    verdict = "more" if p < 0.05 else "no more"
+    return [*lines, f"McNemar's test: p = {p:.2g}, {verdict} than chance explains at 5 %"]
+
+
+def main() -> None:
+    """Print the comparison."""
+    parser = argparse.ArgumentParser(prog="python -m stages.compare", description=__doc__)
+    parser.add_argument("first", metavar="REV1")
+    parser.add_argument("second", metavar="REV2", nargs="?", help="the workspace by default")
+    arguments = parser.parse_args()
+    first, second = right(arguments.first), right(arguments.second)
+    if not first.index.equals(second.index):
+        raise InputError(
+            f"{PREDICTIONS}: {len(first)} and {len(second)} test images; the same are needed"
+        )
+    width = max(len(arguments.first), len(arguments.second or "workspace"))
+    print(f"{arguments.first:{width}}  {interval(first)}")
+    print(f"{arguments.second or 'workspace':{width}}  {interval(second)}")
+    print("\n".join(difference(first, second)))
+
+
+if __name__ == "__main__":
+    exit_with_message(main)
