@@ -25,7 +25,7 @@ def grid(
     """Show images row by row, a title above each.
 
     Args:
-        images: float (n, 32, 32, 3) in [0, 1].
+        images: (n, 32, 32, 3), uint8, or float in [0, 1].
         titles: one for each image, of one or two lines.
         colours: of the titles.
         heading: above all.
