@@ -6,10 +6,20 @@ INSTALLED := $(VENV)/.installed
 PEER := .venv-bench/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test soak lint bench lock
+.PHONY: repro plots export test soak lint bench lock
 
 repro: $(INSTALLED)
 	dvc repro
+
+# DVC's page of plots, offline too, in the browser where there is one.
+plots: $(INSTALLED)
+	python -m stages.page
+	dvc plots show
+	@python -m webbrowser "file://$(CURDIR)/dvc_plots/index.html" > /dev/null
+
+# models/model.tflite, the model as one portable file.
+export: $(INSTALLED)
+	python -m stages.export
 
 test: lint
 	pytest --numprocesses=2 --dist=worksteal --durations=10

@@ -1,0 +1,39 @@
+"""Turns the trained model into one portable file: python -m stages.export [FILE.tflite].
+
+LiteRT runs it on phones, microcontrollers and servers, without TensorFlow or Keras. It takes images
+as float32 (n, 32, 32, 3) in [0, 1], for any n, and gives class probabilities, float32 (n, 10).
+"""
+
+import argparse
+from pathlib import Path
+
+from stages.errors import InputError, exit_with_message
+from stages.files import replacing
+
+MODEL = Path("models/model.keras")
+EXPORTED = Path("models/model.tflite")
+
+
+def main() -> None:
+    """Convert the model."""
+    parser = argparse.ArgumentParser(prog="python -m stages.export", description=__doc__)
+    parser.add_argument("--model", type=Path, default=MODEL, help=f"{MODEL} by default")
+    parser.add_argument("exported", metavar="FILE", type=Path, nargs="?", default=EXPORTED)
+    arguments = parser.parse_args()
+    if not arguments.model.exists():
+        raise InputError(f"{arguments.model}: missing; `dvc repro` or `dvc pull` brings a model")
+    if arguments.exported.suffix != ".tflite":
+        raise InputError(f"{arguments.exported}: the name must end in .tflite")
+
+    # TensorFlow takes seconds to start; what is wrong with the arguments is told before.
+    from stages.evaluate.inference import load_model
+
+    model = load_model(arguments.model)
+    weights = sum(weight.nbytes for weight in model.get_weights())
+    with replacing(arguments.exported, weights) as unfinished:
+        model.export(unfinished, format="litert", verbose=False)
+    print(f"{arguments.exported}: {arguments.exported.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    exit_with_message(main)
