@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import ROOT, STAGES, Project, default_params, run
+from tests.conftest import ROOT, STAGES, TOOLS, Project, default_params, run
 
 HEAVY = {"tensorflow", "keras"}
 
@@ -44,8 +44,8 @@ def imported(file: Path) -> set[str]:
 
 def reached(stage: str, root: Path) -> tuple[set[str], set[str]]:
     """Give the project's files and the other packages that a stage's entry point imports."""
-    entry = root / "stages" / stage
-    queue = [entry / "__main__.py", *files_of(f"stages.{stage}", root)]
+    entry = root / "stages" / stage / "__main__.py"
+    queue = [*files_of(f"stages.{stage}", root), *([entry] if entry.exists() else [])]
     files, packages = set(), set()
     while queue:
         file = queue.pop()
@@ -94,8 +94,8 @@ def test_only_training_and_evaluation_import_tensorflow(stage: str) -> None:
     assert packages & HEAVY == set()
 
 
-def test_every_source_belongs_to_a_stage() -> None:
-    used = {file for stage in STAGES for file in reached(stage, ROOT)[0]}
+def test_every_source_belongs_to_a_stage_or_tool() -> None:
+    used = {file for name in (*STAGES, *TOOLS) for file in reached(name, ROOT)[0]}
     assert used == {p.relative_to(ROOT).as_posix() for p in (ROOT / "stages").rglob("*.py")}
 
 
@@ -144,7 +144,11 @@ def test_read_files_are_declared(traces: dict[str, Any], stage: str) -> None:
     declared = {dep for dep in pipeline(ROOT)[stage]["deps"] if not dep.startswith("stages/")}
     data = ("data/", "models/", "metrics/", "plots/")
     # A stage may read again what it wrote, or is about to put in its place.
-    outs = [o if isinstance(o, str) else next(iter(o)) for o in pipeline(ROOT)[stage]["outs"]]
+    outs = [
+        out if isinstance(out, str) else next(iter(out))
+        for kind in ("outs", "metrics", "plots")
+        for out in pipeline(ROOT)[stage].get(kind, [])
+    ]
     used = {
         file
         for file in traces[stage]["files"]

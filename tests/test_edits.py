@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, STAGES, Project, default_params, get, name_of, put
+from tests.conftest import ROOT, STAGES, TOOLS, Project, default_params, get, name_of, put
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,8 @@ def readers_of(path: Path) -> set[str]:
         "device.py": {"train", "evaluate"},
         "arrays.py": {"preprocess", "train", "evaluate", "plots"},
     }
+    if folder.removesuffix(".py") in TOOLS:
+        return set()
     return {folder} if folder in STAGES else shared.get(folder, set(STAGES))
 
 

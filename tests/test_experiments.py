@@ -1,0 +1,146 @@
+"""A sweep through DVC's queue, its failure, its picture, and what becomes of an experiment."""
+
+import csv
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser
+from scipy.stats import spearmanr
+
+from tests.conftest import Project, assert_refused, run
+
+# What is swept is of evaluate, whose runs are the shortest.
+BINS, TTA = "evaluate.calibration_bins", "evaluate.tta"
+METRIC = "expected_calibration_error"
+RATE = "recipes.airbench_small.learning_rate"
+WORKERS = "2"
+PATIENCE = 300  # Seconds.
+
+
+@pytest.fixture(scope="module")
+def project(
+    reproduced: Callable[[Path], Project], tmp_path_factory: pytest.TempPathFactory
+) -> Project:
+    """Give a project with a sweep of six, and one that failed, run by two workers."""
+    project = reproduced(tmp_path_factory.mktemp("sweep"))
+    queue = ["exp", "run", "--queue", "evaluate"]
+    project.dvc(*queue, "-S", f"{BINS}=choice(5,10,20)", "-S", f"{TTA}=choice(none,flip)")
+    project.dvc(*queue, "--name", "wrong", "-S", f"{RATE}=-1")
+    project.dvc("queue", "start", "--jobs", WORKERS)
+    end = time.monotonic() + PATIENCE
+    while {"Queued", "Running"} & {row["State"] for row in shown(project)}:
+        assert time.monotonic() < end, project.dvc("queue", "status")
+        time.sleep(3)  # Asking takes a second of a processor that the workers need.
+    return project
+
+
+def shown(project: Project) -> list[dict[str, str]]:
+    """Give what `dvc exp show` tells of each experiment."""
+    rows = csv.DictReader(project.dvc("exp", "show", "--csv").splitlines())
+    return [row for row in rows if row["typ"].startswith("branch")]
+
+
+def test_sweep(project: Project) -> None:
+    rows = shown(project)
+    finished = [row for row in rows if row["State"] != "Failed"]
+    assert len(finished) == 6
+    settings = {(int(row[BINS]), row[TTA]) for row in finished}
+    assert settings == {(bins, tta) for bins in (5, 10, 20) for tta in ("none", "flip")}
+    assert len({row[METRIC] for row in finished}) == 6
+    # Short names: none that two files have, which DVC tells apart as FILE:NAME.
+    assert not [name for name in rows[0] if ":" in name]
+
+
+def test_failure_is_seen_with_its_reason(project: Project) -> None:
+    (failed,) = (row for row in shown(project) if row["State"] == "Failed")
+    assert failed["Experiment"] == "wrong"
+    reason = f"error: params.yaml: {RATE} = -1: should be greater than 0"
+    assert reason in project.dvc("queue", "logs", "wrong").splitlines()
+
+
+def importance(project: Project, *arguments: str) -> Any:
+    return run(["python", "-m", "stages.importance", *arguments], project.folder, PYTHONPATH="")
+
+
+def test_importance(project: Project, tmp_path: Path) -> None:
+    finished = [row for row in shown(project) if row["State"] != "Failed"]
+    pairs = [(int(row[BINS]), float(row[METRIC])) for row in finished]
+    expected = spearmanr(*zip(*pairs, strict=True))[0]
+    result = importance(project, "--metric", METRIC)
+    assert result.returncode == 0, result.stderr
+    lines = {line.split()[0]: line.split() for line in result.stdout.splitlines()[1:-1]}
+    assert lines.keys() == {BINS, TTA}
+    assert lines[BINS][1] == "3"
+    assert lines[BINS][2] in {"5", "10", "20"}
+    assert float(lines[BINS][-1]) == pytest.approx(expected, abs=0.0051)
+    # Names have no order.
+    assert lines[TTA][1] == "2"
+    assert lines[TTA][-1] == "-"
+    page = project.folder / "dvc_plots/importance.html"
+    assert all(row["Experiment"] in page.read_text() for row in finished)
+
+    assert importance(project, "--metric", "loss", "--out", str(tmp_path / "a.png")).returncode == 0
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.width > image.height > 300
+    assert_refused(importance(project, "--metric", "speed"), "--metric speed: unknown", "accuracy")
+    assert_refused(importance(project, "--out", "a.pdf"), "a.pdf: the name must end in")
+    assert_refused(importance(project, "nowhere"), "nowhere: ")
+
+
+def test_importance_is_drawn_without_a_network(project: Project, browser: Browser) -> None:
+    assert importance(project).returncode == 0
+    page = browser.new_context(offline=True).new_page()
+    page.goto((project.folder / "dvc_plots/importance.html").as_uri())
+    page.wait_for_selector("svg.marks")
+    # A point for each of six experiments in the panels of two parameters.
+    assert page.locator("svg.marks g.mark-symbol path").count() == 2 * 6
+
+
+def test_what_an_editor_asks(project: Project) -> None:
+    """The calls of DVC's extension for VS Code, whose tables and plots need no settings then."""
+    experiments = json.loads(project.dvc("exp", "show", "--num", "1", "--json"))
+    workspace = experiments[0]["data"]
+    assert workspace["metrics"].keys() == {"metrics/train.json", "metrics/evaluate.json"}
+    assert workspace["params"].keys() == {"params.yaml"}
+    command = ["plots", "diff", "HEAD", "--out", ".dvc/tmp/plots", "--split", "--json"]
+    plots = json.loads(project.dvc(*command))
+    assert "errors" not in plots
+    kinds = {name: plot[0]["type"] for name, plot in plots["data"].items()}
+    assert sorted(kinds.values()) == ["image"] * 6 + ["vega"] * 7
+    for name, plot in plots["data"].items():
+        if kinds[name] == "vega":
+            rows = plot[0]["anchor_definitions"]["<DVC_METRIC_DATA>"]
+            assert {row["rev"] for row in rows} == {"workspace", "HEAD"}, name
+            assert "vega-lite" in plot[0]["content"]["$schema"], name
+        else:
+            assert Path(project.folder / plot[0]["url"]).stat().st_size > 0
+    status = json.loads(project.dvc("data", "status", "--granular", "--unchanged", "--json"))
+    assert "models/model.keras" in status["unchanged"]
+
+
+def test_apply_branch_and_remove(project: Project) -> None:
+    best = min(
+        (row for row in shown(project) if row["State"] != "Failed"),
+        key=lambda row: float(row[METRIC]),
+    )
+    name = best["Experiment"]
+    project.dvc("exp", "branch", name, "kept")
+    assert project.git("show", "kept:params.yaml") != project.git("show", "HEAD:params.yaml")
+    project.dvc("exp", "apply", name)
+    assert project.params()["evaluate"]["tta"] == best[TTA]
+    metrics = json.loads((project.folder / "metrics/evaluate.json").read_text())
+    assert metrics[METRIC] == pytest.approx(float(best[METRIC]))
+    assert project.repro("evaluate") == set()
+    project.dvc("exp", "remove", name)
+    project.dvc("queue", "remove", "wrong")
+    assert {row["Experiment"] for row in shown(project)}.isdisjoint({name, "wrong"})
+
+
+def test_no_experiments_to_compare(reproduced: Callable[[Path], Project], tmp_path: Path) -> None:
+    project = reproduced(tmp_path)
+    assert_refused(importance(project), "0 finished experiments with accuracy")
