@@ -1,0 +1,104 @@
+"""Storage that DVC shares through, served on loopback: a folder, an SSH server, an S3 server."""
+
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import boto3
+from moto.server import ThreadedMotoServer
+
+# Not on everybody's search path.
+SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
+PATIENCE = 20  # Seconds.
+SECRETS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+
+# What `dvc remote modify` sets of a remote.
+Options = dict[str, str]
+
+
+@contextmanager
+def folder(place: Path) -> Iterator[tuple[str, Options]]:
+    """Give the address of a folder."""
+    yield str(place / "shared"), {}
+
+
+@contextmanager
+def s3(place: Path) -> Iterator[tuple[str, Options]]:
+    """Serve S3 and give the address of a bucket."""
+    server = ThreadedMotoServer("127.0.0.1", port=0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        url = f"http://{host}:{port}"
+        client = boto3.client(
+            "s3",
+            endpoint_url=url,
+            region_name="us-east-1",
+            aws_access_key_id=SECRETS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=SECRETS["AWS_SECRET_ACCESS_KEY"],
+        )
+        client.create_bucket(Bucket="cifar10")
+        yield "s3://cifar10/shared", {"endpointurl": url}
+    finally:
+        server.stop()
+
+
+@contextmanager
+def ssh(place: Path) -> Iterator[tuple[str, Options]]:
+    """Serve SSH and give the address of a folder behind it."""
+    assert SSHD
+    for name in ("host", "user"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(place / name)]
+        subprocess.run(command, check=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = {
+        "ListenAddress": "127.0.0.1",
+        "Port": port,
+        "HostKey": place / "host",
+        "AuthorizedKeysFile": place / "user.pub",
+        "PidFile": "none",
+        "StrictModes": "no",
+        "UsePAM": "no",
+        "Subsystem": "sftp internal-sftp",
+    }
+    config = place / "sshd_config"
+    config.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
+    if os.geteuid() == 0:
+        # A system's service makes it, but here none runs.
+        Path("/run/sshd").mkdir(exist_ok=True)
+    log = place / "sshd.log"
+    command = [SSHD, "-D", "-E", str(log), "-f", str(config)]
+    # In a group of its own: the sessions that DVC leaves open outlive the server.
+    server = subprocess.Popen(command, start_new_session=True)
+    try:
+        end = time.monotonic() + PATIENCE
+        while not listens(port):
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.05)
+        url = f"ssh://{getpass.getuser()}@127.0.0.1:{port}{place / 'shared'}"
+        yield url, {"keyfile": str(place / "user")}
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+
+
+def listens(port: int) -> bool:
+    """Say whether a server takes connections."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+STORAGES = {"folder": folder, "ssh": ssh, "s3": s3}
