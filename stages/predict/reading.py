@@ -8,8 +8,9 @@ from PIL import Image, ImageOps
 
 from stages.cifar10 import SIDE
 
-# On test images enlarged to 48 to 333 pixels and encoded as JPEG, the mean of the pixels that fall
-# on one scores best of all ways that look at every pixel, and loses least where it scores worst.
+# Of test images enlarged to 48 to 333 pixels and encoded as JPEG, the mean of the pixels that fall
+# on one had 86.7 % right, Lanczos 86.8 %, all others that look at every pixel less (2,000 images).
+# Taking the nearest pixel had 87.4 %, but of a photograph it sees one pixel in hundreds.
 RESAMPLING = Image.Resampling.BOX
 WHITE = (255, 255, 255, 255)
 # A 16-bit picture of 65535 is white, and so is an 8-bit one of 255.
