@@ -191,6 +191,12 @@ def make_project(raw: Path) -> Callable[[Path], "Project"]:
     return make
 
 
+def copy_or_link(source: str, target: str) -> None:
+    """Copy a file, or link it where it is DVC's cache, whose files nothing changes in place."""
+    copy = os.link if "/.dvc/cache/" in source else shutil.copy2
+    copy(source, target)
+
+
 @pytest.fixture(scope="session")
 def reproduced(
     make_project: Callable[[Path], "Project"], once: Callable[[str, Making], Path]
@@ -205,7 +211,9 @@ def reproduced(
     template = once("reproduced", make)
 
     def copied(folder: Path) -> Project:
-        shutil.copytree(template, folder, symlinks=True, dirs_exist_ok=True)
+        shutil.copytree(
+            template, folder, symlinks=True, dirs_exist_ok=True, copy_function=copy_or_link
+        )
         return Project(folder)
 
     return copied

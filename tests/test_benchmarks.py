@@ -51,7 +51,8 @@ def test_a_run_is_recorded(reproduced: Callable[[Path], Project], tmp_path: Path
     assert output.splitlines()[-1] == (
         f"mean test accuracy {metrics['accuracy']:.4f} of [{metrics['accuracy']}]"
     )
-    assert "val_loss" not in (folder / "history.csv").read_text()
+    header, *_ = (folder / "history.csv").read_text().splitlines()
+    assert header == "epoch,loss,accuracy,learning_rate"
     # The workspace is left as it was.
     assert project.params() == before
     assert project.git("status", "--porcelain").split() == ["??", "results/"]

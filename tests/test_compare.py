@@ -49,9 +49,8 @@ def test_revisions_and_the_workspace(reproduced: Callable[[Path], Project], tmp_
     same = compare(project, "HEAD", "main").stdout.splitlines()
     assert same[-1] == "both are right and wrong on the same images"
 
-    put(params, "preprocess.test_size", 100)
-    project.write(params)
-    project.repro("evaluate")
+    table = project.folder / "plots/predictions.csv"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:101]))
     assert_refused(compare(project, "HEAD"), "200 and 100 test images; the same are needed")
     assert_refused(compare(project, "nowhere"), "plots/predictions.csv of nowhere: ")
 

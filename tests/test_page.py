@@ -39,7 +39,7 @@ def project(
     params = project.params()
     put(params, "evaluate.tta", "none")
     project.write(params)
-    project.repro()
+    assert project.repro() == {"evaluate", "plots"}
     return project
 
 
