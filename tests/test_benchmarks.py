@@ -15,7 +15,7 @@ from benchmarks.__main__ import flops
 from benchmarks.turns import Training, in_turns
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.models import airbench
-from tests.conftest import ROOT, Project
+from tests.project import ROOT, Project
 
 import keras  # isort: skip
 

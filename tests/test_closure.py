@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import ROOT, STAGES, TOOLS, Project, default_params, run
+from tests.project import ROOT, STAGES, TOOLS, Project, default_params, run
 
 HEAVY = {"tensorflow", "keras"}
 

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binomtest
 
 from stages.compare import difference
-from tests.conftest import Project, Run, assert_refused, put, run
+from tests.project import Project, Run, assert_refused, put, run
 
 
 def compare(project: Project, *revisions: str) -> Run:

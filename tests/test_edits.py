@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, STAGES, TOOLS, Project, default_params, get, name_of, put
+from tests.project import ROOT, STAGES, TOOLS, Project, default_params, get, name_of, put
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from stages.cifar10 import CLASSES
 from stages.evaluate.augmentation import views
 from stages.evaluate.calibration import calibration, expected_calibration_error
 from stages.evaluate.params import Tta
-from tests.conftest import Params, assert_refused, run_stage, write_params
+from tests.project import Params, assert_refused, run_stage, write_params
 
 import keras  # isort: skip
 

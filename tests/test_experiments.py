@@ -14,7 +14,7 @@ from PIL import Image
 from playwright.sync_api import Browser
 from scipy.stats import spearmanr
 
-from tests.conftest import Project, assert_refused, run
+from tests.project import Project, assert_refused, run
 
 # What is swept is of evaluate, whose runs are the shortest.
 BINS, TTA = "evaluate.calibration_bins", "evaluate.tta"

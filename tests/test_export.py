@@ -7,7 +7,7 @@ import numpy as np
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.cifar10 import TEST_BATCH, read_batch
-from tests.conftest import assert_refused, run
+from tests.project import assert_refused, run
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run, assert_refused, default_params, run, write_params
+from tests.project import Run, assert_refused, default_params, run, write_params
 
 FULL = "mount -t tmpfs -o size={size} tmpfs '{folder}'"
 # What a stage writes; DVC removes it before it runs the stage.

@@ -15,7 +15,7 @@ from stages.models.fused_batch_normalization import FusedBatchNormalization
 from stages.models.stock_layers import with_stock_layers
 from stages.models.winograd import WinogradConv2D, transforms
 from stages.train.saving import save_model
-from tests.conftest import run
+from tests.project import run
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip

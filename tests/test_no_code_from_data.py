@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.project import ROOT
 
 MODULES = {"pickle", "joblib", "dill", "marshal", "shelve", "cloudpickle"}
 FUNCTIONS = {"eval", "exec"}

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser
 
-from tests.conftest import Project, put, run
+from tests.project import Project, put, run
 
 FILES = ["plots_calibration_csv", "plots_history_csv", "plots_predictions_csv"]
 CHARTS = ["accuracy", "confusion", "f1", "loss", *FILES]

@@ -9,7 +9,7 @@ import pytest
 
 from stages.errors import InputError
 from stages.params import TOP_LEVEL, read
-from tests.conftest import ROOT, assert_refused, default_params, put, run, run_stage, write_params
+from tests.project import ROOT, assert_refused, default_params, put, run, run_stage, write_params
 
 # What turns the default parameters into something wrong: the stage that reads the key, the key, a
 # value, and what the one line must say.

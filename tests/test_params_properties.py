@@ -17,7 +17,7 @@ from stages.params import read
 from stages.plots.params import PlotsParams
 from stages.preprocess.params import PreprocessParams
 from stages.train.params import Seed, read_recipe
-from tests.conftest import default_params, get
+from tests.project import default_params, get
 
 # `make soak` asks for many more.
 EXAMPLES = int(os.environ.get("PARAMS_EXAMPLES", "100"))

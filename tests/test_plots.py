@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.conftest import Params, assert_refused, run_stage, write_params
-from tests.conftest import default_params as params_of_project
+from tests.project import Params, assert_refused, run_stage, write_params
+from tests.project import default_params as params_of_project
 
 NAMES = ["samples", "history", "predictions", "mistakes", "confusion", "reliability"]
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from stages.predict.reading import files, read
-from tests.conftest import Run, run
+from tests.project import Run, run
 
 SIZE = (64, 64)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stages.cifar10 import CLASSES
-from tests.conftest import assert_refused, default_params, run_stage, write_params
+from tests.project import assert_refused, default_params, run_stage, write_params
 
 MEANS = [0.491400, 0.482158, 0.446531]
 DEVIATIONS = [0.247032, 0.243485, 0.261588]

@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 
 from stages.schema import schema
-from tests.conftest import ROOT, default_params, put
+from tests.project import ROOT, default_params, put
 
 PATH = ROOT / "params.schema.json"
 

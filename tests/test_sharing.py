@@ -6,7 +6,7 @@ from pathlib import Path
 import dvc.api
 import pytest
 
-from tests.conftest import Project, put, run
+from tests.project import Project, put, run
 from tests.storage import SECRETS, SSHD, STORAGES
 
 EPOCHS = "recipes.airbench_small.epochs"

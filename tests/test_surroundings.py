@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Project, run, stages_run
+from tests.project import ROOT, Project, run, stages_run
 
 UP_TO_DATE = "Data and pipelines are up to date.\n"
 PLACES = {

@@ -21,7 +21,7 @@ from stages.train.muon import Muon, orthogonalized
 from stages.train.params import AirbenchRecipe
 from stages.train.randomness import stream
 from stages.train.recipes import Phase, Training, assemble
-from tests.conftest import (
+from tests.project import (
     ROOT,
     assert_refused,
     default_params,

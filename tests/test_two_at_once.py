@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import Project, environment_of_tests, run, run_stage, succeed, write_params
+from tests.project import Project, environment_of_tests, run, run_stage, succeed, write_params
 from tests.test_resume import CHECKPOINTS, TRAIN, checkpoints, going_on, hashes, wait_for
 
 EPOCHS = 3
