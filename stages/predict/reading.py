@@ -8,9 +8,9 @@ from PIL import Image, ImageOps
 
 from stages.cifar10 import SIDE
 
-# Of test images enlarged to 48 to 333 pixels and encoded as JPEG, the mean of the pixels that fall
-# on one had 86.7 % right, Lanczos 86.8 %, all others that look at every pixel less (2,000 images).
-# Taking the nearest pixel had 87.4 %, but of a photograph it sees one pixel in hundreds.
+# Of all test images enlarged to 48 to 333 pixels and encoded as JPEG, the mean of the pixels that
+# fall on one had 87.8 % right, Lanczos 87.7 %, Hamming and bicubic 87.1 %. Taking the nearest pixel
+# had 88.3 %, but less of the smallest, and of a photograph it sees one pixel in hundreds.
 RESAMPLING = Image.Resampling.BOX
 WHITE = (255, 255, 255, 255)
 # A 16-bit picture of 65535 is white, and so is an 8-bit one of 255.
