@@ -10,8 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.project import Project, environment_of_tests
-from tests.test_resume import checkpoints, going_on, hashes
+from tests.conftest import Project, environment_of_tests
+from tests.test_resume import (
+    assert_same_without_interruption,
+    checkpoints,
+    going_on,
+    hashes,
+)
 
 KILLS = 20
 EPOCHS = 100
@@ -60,13 +65,6 @@ def kill_in_writing(project: Project) -> float:
     return time.monotonic() - began
 
 
-def assert_same_without_interruption(project: Project) -> None:
-    """Train once more without interruption, and assert that the outs stay the same."""
-    found = hashes(project.folder)
-    assert project.repro("--force", "--single-item", "train") == {"train"}
-    assert hashes(project.folder) == found
-
-
 @pytest.mark.parametrize("recipe", ["airbench_small", "tutorial"])
 def test_killed_twenty_times(
     make_project: Callable[[Path], Project], tmp_path: Path, recipe: str
@@ -92,7 +90,7 @@ def test_killed_twenty_times(
     assert_same_without_interruption(project)
 
 
-@pytest.mark.parametrize("where", ["workspace", "temp", "queue"])
+@pytest.mark.parametrize("where", ["workspace", "queue"])
 def test_killed_experiment(
     make_project: Callable[[Path], Project], tmp_path: Path, where: str
 ) -> None:
@@ -115,12 +113,11 @@ def test_killed_experiment(
         wait_for(lambda: "Success" in project.dvc("queue", "status"))
         output = project.dvc("queue", "logs", "b")
     else:
-        command = ["exp", "run", *(["--temp"] if where == "temp" else [])]
-        process = start(project, *command, "--name=a")
+        process = start(project, "exp", "run", "--name=a")
         wait_for(lambda: checkpoints(project.folder))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        output = project.dvc(*command, "--name=b")
+        output = project.dvc("exp", "run", "--name=b")
     (epoch,) = going_on(output)
     assert 1 <= epoch < 10
     assert not checkpoints(project.folder)

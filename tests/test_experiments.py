@@ -1,19 +1,22 @@
 """A sweep through DVC's queue, its failure, its picture, and what becomes of an experiment."""
 
 import csv
+import io
 import json
 import time
 from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import dvc.api
+import pandas as pd
 import pytest
 from dvc.repo import Repo
 from PIL import Image
 from playwright.sync_api import Browser
 from scipy.stats import spearmanr
 
+from stages.evaluate.calibration import calibration, expected_calibration_error
 from tests.project import Project, assert_refused, run
 
 # What is swept is of evaluate, whose runs are the shortest.
@@ -35,20 +38,20 @@ def project(
     project.dvc(*queue, "--name", "wrong", "-S", f"{RATE}=-1")
     project.dvc("queue", "start", "--jobs", WORKERS)
     end = time.monotonic() + PATIENCE
-    while waiting(project):
+    while unfinished(project):
         assert time.monotonic() < end, project.dvc("queue", "status")
         time.sleep(1)
     return project
 
 
-def waiting(project: Project) -> bool:
-    """Say whether an experiment is queued or runs.
+def unfinished(project: Project) -> list[Any]:
+    """Give the experiments that are queued or run.
 
     By DVC's own queue: its command takes a second of a processor that the workers need.
     """
     with Repo(str(project.folder)) as repo:
         queue = repo.experiments.celery_queue
-        return any(True for _ in chain(queue.iter_queued(), queue.iter_active()))
+        return [*queue.iter_queued(), *queue.iter_active()]
 
 
 def shown(project: Project) -> list[dict[str, str]]:
@@ -63,9 +66,15 @@ def test_sweep(project: Project) -> None:
     assert len(finished) == 6
     settings = {(int(row[BINS]), row[TTA]) for row in finished}
     assert settings == {(bins, tta) for bins in (5, 10, 20) for tta in ("none", "flip")}
-    # The bins do not matter to the loss, the views do, whatever the processor.
+    # Each result is of its own settings: the loss of its views, the error of its bins.
     assert len({(row[TTA], row["loss"]) for row in finished}) == 2
     assert len({row["loss"] for row in finished}) == 2
+    for row in finished:
+        text = dvc.api.read("plots/predictions.csv", str(project.folder), rev=row["Experiment"])
+        table = pd.read_csv(io.StringIO(text))
+        right = (table["actual"] == table["predicted"]).to_numpy()
+        bins = calibration(table["confidence"].to_numpy(), right, int(row[BINS]))
+        assert float(row[METRIC]) == pytest.approx(expected_calibration_error(bins), abs=1e-5)
     # Short names: none that two files have, which DVC tells apart as FILE:NAME.
     assert not [name for name in rows[0] if ":" in name]
 

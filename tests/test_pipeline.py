@@ -9,10 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
-from tests.project import STAGES, Project, name_of, put, run, stages_run
+from tests.conftest import STAGES, Project, name_of, put, run, stages_run
 
 FROM_TRAIN = {"train", "evaluate", "plots"}
 
@@ -47,6 +46,7 @@ def test_second_run_does_nothing(project: Project) -> None:
         ("fetch.attempts", 2, {"fetch"}),
         ("preprocess.test_size", 150, {"preprocess", "evaluate", "plots"}),
         ("recipes.tutorial.epochs", 1, set()),
+        ("evaluate.calibration_bins", 10, {"evaluate", "plots"}),
         ("plots.dpi", 60, {"plots"}),
     ],
     ids=name_of,
@@ -131,11 +131,11 @@ def test_metrics_show(project: Project) -> None:
 
 @pytest.mark.parametrize("validation_split", [0.2, 0.0])
 def test_plots_show(project: Project, validation_split: float) -> None:
-    if validation_split == 0:
-        # What such a training writes, test_benchmarks sees.
-        path = project.folder / "plots/history.csv"
-        columns = ["epoch", "loss", "accuracy", "learning_rate"]
-        pd.read_csv(path, dtype=str)[columns].to_csv(path, index=False)
+    if validation_split != 0.2:
+        params = project.params()
+        put(params, "preprocess.validation_split", validation_split)
+        project.write(params)
+        assert project.repro() == {"preprocess", *FROM_TRAIN}
     project.dvc("plots", "show", "--out", "page")
     page = (project.folder / "page/index.html").read_text()
     images = re.findall(r'<img[^>]*src="([^"]+\.png)"', page)

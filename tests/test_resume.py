@@ -19,7 +19,7 @@ from stages.models import tutorial
 from stages.train.checkpoint import Checkpoint
 from stages.train.fingerprint import fingerprint
 from stages.train.recipes import Training
-from tests.project import environment_of_tests, put, run_stage, write_params
+from tests.conftest import Project, environment_of_tests, put, run_stage, write_params
 
 import keras  # isort: skip
 
@@ -89,6 +89,13 @@ def stop(command: tuple[str, ...], folder: Path, number: signal.Signals) -> tupl
     os.killpg(process.pid, number)
     output, errors = process.communicate()
     return process.returncode, output, errors
+
+
+def assert_same_without_interruption(project: Project) -> None:
+    """Train once more without interruption, and assert that the outs stay the same."""
+    found = hashes(project.folder)
+    assert project.repro("--force", "--single-item", "train") == {"train"}
+    assert hashes(project.folder) == found
 
 
 def going_on(output: str) -> Iterator[int]:
@@ -243,3 +250,21 @@ def test_a_training_that_diverges_stops(folder: Path) -> None:
     assert line.startswith(f"error: epoch 1/{EPOCHS}: the loss is not finite")
     assert not (folder / "models/model.keras").exists()
     assert not checkpoints(folder)
+
+
+def test_an_experiment_goes_on_to_the_same_bytes(
+    reproduced: Callable[[Path], Project], tmp_path: Path
+) -> None:
+    """In a folder of its own; `tests/soak_resume.py` kills `dvc repro`."""
+    project = reproduced(tmp_path)
+    params = project.params()
+    params["recipes"]["airbench_small"] |= SLOW | {"low_resolution_share": 0.5}
+    project.write(params)
+    project.commit("Many steps")
+
+    stop(("dvc", "exp", "run", "--temp"), project.folder, signal.SIGKILL)
+    (epoch,) = going_on(project.dvc("exp", "run", "--temp", "--name=a"))
+    assert 1 <= epoch < EPOCHS
+    assert not checkpoints(project.folder)
+    project.dvc("exp", "apply", "a")
+    assert_same_without_interruption(project)
