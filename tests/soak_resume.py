@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Project, environment_of_tests
+from tests.project import Project, environment_of_tests
 from tests.test_resume import (
     assert_same_without_interruption,
     checkpoints,

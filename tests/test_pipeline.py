@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import STAGES, Project, name_of, put, run, stages_run
+from tests.project import STAGES, Project, name_of, put, run, stages_run
 
 FROM_TRAIN = {"train", "evaluate", "plots"}
 

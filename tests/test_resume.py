@@ -19,7 +19,7 @@ from stages.models import tutorial
 from stages.train.checkpoint import Checkpoint
 from stages.train.fingerprint import fingerprint
 from stages.train.recipes import Training
-from tests.conftest import Project, environment_of_tests, put, run_stage, write_params
+from tests.project import Project, environment_of_tests, put, run_stage, write_params
 
 import keras  # isort: skip
 
