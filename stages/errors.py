@@ -1,11 +1,14 @@
 """How a stage ends before its time: one line on standard error, no traceback, an exit code."""
 
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PAUSE = 0.05  # Seconds, for a destructor to end.
 
 
 class InputError(Exception):
@@ -25,6 +28,7 @@ class Interrupted(BaseException):
     def __init__(self, number: int):
         """Take the signal's number."""
         super().__init__(f"interrupted by {signal.Signals(number).name}")
+        self.number = number
         self.exit_code = 128 + number
 
 
@@ -34,9 +38,24 @@ def interrupt(number: int, frame: FrameType | None) -> None:
     raise Interrupted(number)
 
 
+def interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
+    """Send the signal once more where Python dropped its exception.
+
+    It does so in destructors, as TensorFlow's functions have them; the stage would go on.
+    """
+    if not isinstance(lost.exc_value, Interrupted):
+        sys.__unraisablehook__(lost)
+        return
+    number = lost.exc_value.number
+    signal.signal(number, interrupt)
+    # Not from here, where the exception would be dropped again.
+    threading.Timer(PAUSE, os.kill, (os.getpid(), number)).start()
+
+
 def exit_with_message(main: Callable[[], None]) -> None:
     """Run the entry point of a stage; turn an expected failure into one line and an exit code."""
     before = {number: signal.signal(number, interrupt) for number in SIGNALS}
+    sys.unraisablehook = interrupt_again
     try:
         main()
     except InputError as error:
@@ -53,6 +72,7 @@ def exit_with_message(main: Callable[[], None]) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = sys.__unraisablehook__
 
 
 def end(message: str, exit_code: int) -> None:

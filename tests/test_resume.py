@@ -19,7 +19,7 @@ from stages.models import tutorial
 from stages.train.checkpoint import Checkpoint
 from stages.train.fingerprint import fingerprint
 from stages.train.recipes import Training
-from tests.project import Project, environment_of_tests, put, run_stage, write_params
+from tests.project import Project, environment_of_tests, put, run, run_stage, write_params
 
 import keras  # isort: skip
 
@@ -141,6 +141,36 @@ def test_an_interrupted_training_says_so_and_keeps_its_checkpoint(
     assert not (folder / "models/model.keras").exists()
     assert not [*folder.rglob(".unfinished-*")]
     assert len(checkpoints(folder)) == 1
+
+
+IN_A_DESTRUCTOR = """
+import os
+import time
+from stages.errors import exit_with_message
+
+class Interrupting:
+    def __del__(self):
+        os.kill(os.getpid(), NUMBER)
+
+def main():
+    Interrupting()
+    time.sleep(60)
+
+exit_with_message(main)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+def test_an_interruption_in_a_destructor_is_not_lost(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """Where Python drops every exception, and where some of TensorFlow's code runs."""
+    program = IN_A_DESTRUCTOR.replace("NUMBER", str(int(number)))
+    start = time.monotonic()
+    result = run([sys.executable, "-c", program], tmp_path)
+    assert time.monotonic() - start < 30
+    assert result.returncode == 128 + number
+    assert result.stderr.splitlines() == [f"error: interrupted by {number.name}"]
 
 
 @pytest.mark.parametrize("stage", ["train", "evaluate"])
