@@ -13,7 +13,7 @@ from stages.models import airbench, tutorial
 from stages.models.compiled_gelu import CompiledGelu
 from stages.models.fused_batch_normalization import FusedBatchNormalization
 from stages.models.stock_layers import with_stock_layers
-from stages.models.winograd import WinogradConv2D, transforms
+from stages.models.winograd import FEWEST_WEIGHTS, WinogradConv2D, transforms
 from stages.train.saving import save_model
 from tests.project import run
 
@@ -121,9 +121,10 @@ def test_fused_normalization_equals_keras(training: bool, scale: bool) -> None:
 @pytest.mark.parametrize("shape", [(2, 2), (3, 3), (5, 9), (7, 7), (11, 15), (23, 31), (32, 32)])
 def test_winograd_convolution_equals_keras(shape: tuple[int, int]) -> None:
     """Outputs and gradients, with Keras's convolution in float64 as the truth."""
-    x = np.random.default_rng(0).normal(size=(6, *shape, 32))
-    truth = keras.layers.Conv2D(40, 3, padding="same", activation="gelu", dtype="float64")
-    ours = WinogradConv2D(40, 3, padding="same", activation="gelu")
+    x = np.random.default_rng(0).normal(size=(6, *shape, 64))
+    truth = keras.layers.Conv2D(80, 3, padding="same", activation="gelu", dtype="float64")
+    ours = WinogradConv2D(80, 3, padding="same", activation="gelu")
+    assert x.shape[-1] * ours.filters >= FEWEST_WEIGHTS
     results = []
     for layer in (truth, ours):
         layer.build(x.shape)
