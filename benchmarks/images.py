@@ -5,7 +5,8 @@ import numpy as np
 from stages import arrays
 
 
-def all_training_images() -> tuple[np.ndarray, np.ndarray]:
-    """Give all training images and labels, however they are split for validation."""
-    images, labels = zip(arrays.load("train"), arrays.load("validation"), strict=True)
-    return np.concatenate(images), np.concatenate(labels)
+def training_images(count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Give the first so many training images, or all, and labels, however they are split."""
+    splits = zip(arrays.load("train"), arrays.load("validation"), strict=True)
+    images, labels = (np.concatenate([part[:count] for part in parts])[:count] for parts in splits)
+    return images, labels

@@ -3,7 +3,7 @@
 python -m benchmarks.ours peak SECONDS
 python -m benchmarks.ours throughput BATCH_SIZE RECIPE_JSON SECONDS [DETERMINISTIC]
 python -m benchmarks.ours outside RECIPE_JSON IMAGES
-python -m benchmarks.ours train RECIPE_JSON SEED
+python -m benchmarks.ours train RECIPE_JSON SEED [IMAGES]
 """
 
 import json
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from benchmarks.images import all_training_images
+from benchmarks.images import training_images
 from benchmarks.timing import timed
 from benchmarks.turns import print_in_turns
 from stages import arrays
@@ -37,8 +37,7 @@ def assembled(
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
     checked = RECIPES[recipe["model"]](**recipe)
-    all_images, all_labels = all_training_images()
-    return assemble(checked, all_images[:images], all_labels[:images], seed, on_cpu=True)
+    return assemble(checked, *training_images(images), seed, on_cpu=True)
 
 
 def step_of(training: Training) -> Callable[[tf.Tensor, tf.Tensor], None]:
@@ -100,11 +99,14 @@ def outside(recipe: dict, images: int) -> dict:
     return {"loop": loop, "bare": bare}
 
 
-def train_and_test(recipe: dict, seed: int) -> Iterator[dict]:
-    """Give the results after each epoch; only training is on the clock, start included."""
+def train_and_test(recipe: dict, seed: int, images: int | None = None) -> Iterator[dict]:
+    """Give the results after each epoch; only training is on the clock, start included.
+
+    On the first so many training images.
+    """
     test_images, test_labels = arrays.load("test")
     start = time.monotonic()
-    training = assembled(recipe, seed)
+    training = assembled(recipe, seed, images)
     seconds = 0.0
     for row in train(training, test_images[:0], test_labels[:0]):
         seconds += time.monotonic() - start

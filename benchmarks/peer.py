@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812, as everybody calls it
 from torch import Tensor, nn
 
-from benchmarks.images import all_training_images
+from benchmarks.images import training_images
 from benchmarks.timing import timed
 from benchmarks.turns import print_in_turns
 from stages import arrays
@@ -168,7 +168,7 @@ def train(recipe: dict, batch_size: int, mode: str, seed: int) -> Iterator[dict]
     test = standardized(*arrays.load("test"))
     start = time.monotonic()
     torch.manual_seed(seed)
-    images, labels = standardized(*all_training_images())
+    images, labels = standardized(*training_images())
     network, step = prepared(recipe, batch_size, mode)
     network.whiten(images[: recipe["whitening_images"]], recipe["whitening_epsilon"])
     steps = -(-len(images) // batch_size)
