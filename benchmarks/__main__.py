@@ -24,13 +24,14 @@ SHORT: dict[str, Any] = {
     "widths": [24, 96, 192],
     "whitening_images": 1000,
     "whitening_epochs": 0,
+    "low_resolution": 20,
     "low_resolution_share": 0.5,
     "learning_rate": 0.24,
     "translation": 1,
     "batch_size": 250,
     "epochs": 2,
 }
-SHORT_IMAGES = 14_000
+SHORT_IMAGES = 15_000
 SEEDS = (0, 1, 2)
 # Of the published recipe, which the peer follows.
 PEER_EPOCHS = 8
