@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
+
 from stages.errors import InputError
 from stages.params import Device
 
@@ -14,6 +16,9 @@ from stages.params import Device
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # Errors only.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+# Of the processor, by NumPy's names.
+INSTRUCTION_SETS: list[str] = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
 
 
 @contextmanager

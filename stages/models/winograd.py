@@ -10,13 +10,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from stages.device import INSTRUCTION_SETS
+
 KERNEL = 3
 # Where the polynomials are evaluated, beside infinity. Small fractions keep the products of the
 # largest tile, 7 x 7, within 2e-5 (root mean square, relative) of exact arithmetic.
 POINTS = (0, 1, -1, 2 / 3, -2 / 3, 2, -2, -1 / 4)
 # With fewer channels times filters, the transforms take longer than the products that they save.
 # AVX-512, by NumPy's older or newer name, halves the products' time, not that of the transforms.
-INSTRUCTION_SETS = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
 FEWEST_WEIGHTS = 5000 if {"AVX512F", "X86_V4"} & set(INSTRUCTION_SETS) else 1000
 
 

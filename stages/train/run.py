@@ -62,7 +62,7 @@ def environment(device_type: str) -> dict[str, object]:
         "keras": keras.__version__,
         "device": device_type,
         "machine": platform.machine(),
-        "instruction_sets": " ".join(np.show_config(mode="dicts")["SIMD Extensions"]["found"]),
+        "instruction_sets": " ".join(device.INSTRUCTION_SETS),
         "threads": os.cpu_count(),
         "onednn": os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1",
     }
