@@ -180,6 +180,12 @@ def test_shrunk_keeps_what_an_image_shows() -> None:
     assert shrunk(images, 32) is images
 
 
+def test_shrunk_is_as_tensorflow_resizes() -> None:
+    images = np.random.default_rng(0).random((3, 32, 32, 3), np.float32)
+    expected = tf.image.resize(images, (20, 20), antialias=True)
+    np.testing.assert_allclose(shrunk(images, 20), expected, atol=1e-6)
+
+
 def assembled(arrays: Path, **settings: float) -> Training:
     """Give what the small recipe trains, some of its parameters replaced."""
     recipe = small_params(arrays)["recipes"]["airbench_small"] | settings

