@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
+from stages import output
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PAUSE = 0.05  # Seconds, for a destructor to end.
 
@@ -20,6 +22,15 @@ class InputError(Exception):
 
 class TrainingError(Exception):
     """Training cannot go on: exit code 1."""
+
+
+def in_one_line(reason: object) -> str:
+    """Return what an exception says on one line, or its type's name where it says nothing.
+
+    What does not print, half of a surrogate pair for example, is escaped.
+    """
+    text = " ".join(str(reason).split()) or type(reason).__name__
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class Interrupted(BaseException):
@@ -57,14 +68,18 @@ def exit_with_message(main: Callable[[], None]) -> None:
     before = {number: signal.signal(number, interrupt) for number in SIGNALS}
     sys.unraisablehook = interrupt_again
     try:
-        main()
+        with output.printing():
+            main()
     except InputError as error:
         end(str(error), 2)
     except OSError as error:
         # An OSError without a file name is a defect of ours and keeps its traceback.
         if error.filename is None:
             raise
-        end(f"{error.filename}: {error.strerror}", 2)
+        # Whoever reads has seen enough, `head` for example: end without a word, as others do.
+        if isinstance(error, BrokenPipeError) and error.filename == output.NAME:
+            sys.exit(128 + signal.SIGPIPE)
+        end(f"{in_one_line(error.filename)}: {error.strerror}", 2)
     except TrainingError as error:
         end(str(error), 1)
     except Interrupted as interruption:

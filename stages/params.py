@@ -1,13 +1,13 @@
 """Reads params.yaml and checks it against the typed parameters that each stage keeps beside it."""
 
-import re
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from stages.errors import InputError
+from stages.errors import InputError, in_one_line
 
 PATH = Path("params.yaml")
 TOP_LEVEL = ("seed", "device", "recipe", "recipes", "fetch", "preprocess", "evaluate", "plots")
@@ -20,33 +20,8 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, reading numbers and repeated keys as DVC's YAML 1.2 parser does."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Refuse a repeated key, which PyYAML would let override the first."""
-        seen = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"repeated key {key.value!r}", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-# YAML 1.1, which PyYAML follows, takes 1e-3 for a string: it wants a dot and a sign.
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
-
-
 def read(key: str, schema: Any) -> Any:
-    """Give the value of `key` in params.yaml, checked.
+    """Return the value of `key` in params.yaml, checked.
 
     Args:
         key: dotted path, for example `recipes.tutorial`.
@@ -68,19 +43,26 @@ def read(key: str, schema: Any) -> Any:
 
 
 def document() -> dict[str, Any]:
-    """Give the whole of params.yaml, unchecked but for the names of its top-level keys."""
+    """Return the whole of params.yaml, unchecked but for the names of its top-level keys.
+
+    It is parsed as DVC parses it, by the same library: with another, `seed: 010` would be recorded
+    as 10 (YAML 1.2) and used as 8 (YAML 1.1).
+    """
     try:
-        content = yaml.load(PATH.read_text(encoding="utf-8"), Loader)
+        content = YAML(typ="safe").load(PATH.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{PATH}: missing; run in the folder that holds dvc.yaml") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{PATH}: not UTF-8 at byte {error.start}") from None
-    except yaml.MarkedYAMLError as error:
+    except MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
-        raise InputError(f"{PATH}: not valid YAML at {where}: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{PATH}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise InputError(
+            f"{PATH}: not valid YAML at {where}: {in_one_line(error.problem)}"
+        ) from None
+    # A date of month 13, an integer of 5,000 digits, 2,000 brackets.
+    except (YAMLError, ValueError, OverflowError, RecursionError) as error:
+        raise InputError(f"{PATH}: not valid YAML: {in_one_line(error)}") from None
     if not isinstance(content, dict):
         raise InputError(
             f"{PATH}: found {content!r}; allowed is a mapping of {', '.join(TOP_LEVEL)}"
@@ -93,7 +75,7 @@ def document() -> dict[str, Any]:
 
 
 def on_one_line(key: object) -> str:
-    """Give a key as it stands, or escaped where a character of it does not print."""
+    """Return a key as it stands, or escaped where a character of it does not print."""
     return str(key) if str(key).isprintable() else ascii(str(key))
 
 

@@ -67,7 +67,7 @@ def test_wrong_value_is_refused(
         ("seed: [1", "params.yaml: not valid YAML at line 1, column 9"),
         (
             "seed: 1\nseed: 2\n",
-            "params.yaml: not valid YAML at line 2, column 1: repeated key 'seed'",
+            'params.yaml: not valid YAML at line 2, column 1: found duplicate key "seed"',
         ),
         ("- seed", "params.yaml: found ['seed']; allowed is a mapping of seed, device"),
         ("", "params.yaml: found None"),
