@@ -1,6 +1,8 @@
-"""Sets up TensorFlow: kernels, determinism, and the device that trains and evaluates.
+"""Sets up TensorFlow and Keras: kernels, threads, determinism, and the device to work on.
 
-To be imported before anything else that imports TensorFlow, which reads these variables then.
+To be imported before anything else that imports them, since they read their settings then. No
+setting of the user's counts, neither a variable nor ~/.keras/keras.json: each could change the
+results, which record nothing of it.
 """
 
 import gc
@@ -9,15 +11,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
+from joblib import cpu_count
+from threadpoolctl import threadpool_limits
 
 from stages.errors import InputError
 from stages.params import Device
 
+# Of TensorFlow and the libraries under it: kernels, precision, threads, backend, types of data.
+SETTINGS = ("TF_", "ONEDNN_", "DNNL_", "XLA_", "NVIDIA_TF32_", "KERAS_", "LOKY_")
+# What it says, and how it allots a GPU's memory.
+HARMLESS = ("TF_CPP_", "TF_GPU_ALLOCATOR")
+for name in [*os.environ]:
+    if name.startswith(SETTINGS) and not name.startswith(HARMLESS):
+        del os.environ[name]
 # Not every processor gets oneDNN by default; without it a step takes about 1.6 times as long.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
+os.environ["KERAS_BACKEND"] = "tensorflow"
+# A folder that cannot be, so that Keras neither reads a keras.json nor writes one.
+os.environ["KERAS_HOME"] = os.devnull
 # Errors only.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+# Processors that this process may use, by its affinity and its container's quota.
+THREADS: int = cpu_count()
 # Of the processor, by NumPy's names.
 INSTRUCTION_SETS: list[str] = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
 
@@ -52,9 +68,13 @@ with quiet_start():
 gc.freeze()
 gc.enable()
 
+tf.config.threading.set_intra_op_parallelism_threads(THREADS)
+tf.config.threading.set_inter_op_parallelism_threads(THREADS)
+threadpool_limits(THREADS, "blas")
+
 
 def select(device: Device) -> tf.DeviceSpec:
-    """Give the device to work on, after saying on one line which it is.
+    """Return the device to work on, after saying on one line which it is.
 
     Args:
         device: auto takes a GPU where TensorFlow sees one.

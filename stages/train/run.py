@@ -1,8 +1,6 @@
 """One training, from the checked parameters to the files that it leaves."""
 
 import json
-import os
-import platform
 import time
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from stages.files import replace
 from stages.models.stock_layers import with_stock_layers
 from stages.params import Device
 from stages.train.checkpoint import Checkpoint
+from stages.train.environment import environment
 from stages.train.fingerprint import fingerprint
 from stages.train.loop import Row, train
 from stages.train.params import Recipe
@@ -52,19 +51,6 @@ def summary(model: keras.Model, images: int, epochs: int, last: Row) -> dict[str
         "images": images,
         "parameters": model.count_params(),
         "trainable_parameters": sum(int(tf.size(v)) for v in model.trainable_variables),
-    }
-
-
-def environment(device_type: str) -> dict[str, object]:
-    """Give what else the trained weights depend on."""
-    return {
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "device": device_type,
-        "machine": platform.machine(),
-        "instruction_sets": " ".join(device.INSTRUCTION_SETS),
-        "threads": os.cpu_count(),
-        "onednn": os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1",
     }
 
 
