@@ -1,34 +1,37 @@
 """Says whether one model is better than another: python -m stages.compare REV1 [REV2].
 
-A revision is whatever DVC takes for one: a commit, a tag, a branch, the name of an experiment.
-REV2 is the workspace where it is left out.
+A revision is whatever DVC takes for one: a commit, a tag, a branch, the name of an experiment,
+`workspace`.
 """
 
 import argparse
-import io
 
-import dvc.api
 import pandas as pd
+from dvc.repo import Repo
+from dvc.repo.brancher import switch
 from scipy.stats import binomtest, norm
 
-from stages.errors import InputError, exit_with_message
+from stages.errors import InputError, exit_with_message, in_one_line
+from stages.tables import PREDICTIONS, parse_table
 
-PREDICTIONS = "plots/predictions.csv"
+PATH = "plots/predictions.csv"
 
 
-def right(revision: str | None) -> pd.Series:
-    """Give of each test image, by its index, whether the model of a revision was right about it.
+def right(revision: str) -> pd.Series:
+    """Return of each test image, by its index, whether the model of a revision was right about it.
 
     Raises:
         InputError: there is no such revision, or it has no predictions.
     """
+    name = f"{PATH} of {revision}"
     try:
-        text = dvc.api.read(PREDICTIONS, rev=revision)
+        with Repo() as repo, switch(repo, revision):
+            # From the root, wherever in the project this runs.
+            text = repo.dvcfs.read_text(f"/{PATH}")
     except Exception as error:
         # Git, DVC and the file system each raise their own.
-        where = revision or "the workspace"
-        raise InputError(f"{PREDICTIONS} of {where}: {' '.join(str(error).split())}") from None
-    table = pd.read_csv(io.StringIO(text), index_col="index")
+        raise InputError(f"{name}: {in_one_line(error)}") from None
+    table = parse_table(text, name, PREDICTIONS).set_index("index")
     return table["actual"] == table["predicted"]
 
 
@@ -65,16 +68,14 @@ def main() -> None:
     """Print the comparison."""
     parser = argparse.ArgumentParser(prog="python -m stages.compare", description=__doc__)
     parser.add_argument("first", metavar="REV1")
-    parser.add_argument("second", metavar="REV2", nargs="?", help="the workspace by default")
+    parser.add_argument("second", metavar="REV2", nargs="?", default="workspace")
     arguments = parser.parse_args()
     first, second = right(arguments.first), right(arguments.second)
     if not first.index.equals(second.index):
-        raise InputError(
-            f"{PREDICTIONS}: {len(first)} and {len(second)} test images; the same are needed"
-        )
-    width = max(len(arguments.first), len(arguments.second or "workspace"))
+        raise InputError(f"{PATH}: {len(first)} and {len(second)} test images; the same are needed")
+    width = max(len(arguments.first), len(arguments.second))
     print(f"{arguments.first:{width}}  {interval(first)}")
-    print(f"{arguments.second or 'workspace':{width}}  {interval(second)}")
+    print(f"{arguments.second:{width}}  {interval(second)}")
     print("\n".join(difference(first, second)))
 
 

@@ -9,39 +9,46 @@ from matplotlib.figure import Figure
 
 from stages import arrays
 from stages.cifar10 import CLASSES
-from stages.errors import InputError, exit_with_message
+from stages.errors import InputError, exit_with_message, in_one_line
 from stages.params import read
 from stages.plots.charts import confusion_chart, history_chart, reliability_chart
 from stages.plots.params import PlotsParams
 from stages.plots.pictures import grid
 from stages.plots.style import VERMILLION, save
+from stages.tables import PREDICTIONS, read_table
 
 PLOTS = Path("plots")
 METRICS = Path("metrics/evaluate.json")
 
 
-def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
-    """Read a CSV file; raise an InputError where it is missing, empty or lacks a column."""
-    try:
-        table = pd.read_csv(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing; `dvc repro` makes it") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not a readable CSV file: {error}") from None
-    for column in columns:
-        if column not in table:
-            raise InputError(f"{path}: no column {column}; found {', '.join(table.columns)}")
-    return table
+def read_history() -> pd.DataFrame:
+    """Return the history; without validation images it has no columns val_loss and val_accuracy."""
+    path = PLOTS / "history.csv"
+    columns = {"epoch": int, "loss": float, "accuracy": float}
+    history = read_table(path, columns)
+    measured = {name: float for name in ("val_loss", "val_accuracy") if name in history}
+    return read_table(path, columns | measured)
+
+
+def read_predictions(test_images: int) -> pd.DataFrame:
+    """Return the predictions; raise an InputError where one is of an image that is not there."""
+    path = PLOTS / "predictions.csv"
+    predictions = read_table(path, PREDICTIONS)
+    for index in predictions["index"]:
+        if not 0 <= index < test_images:
+            raise InputError(f"{path}: index {index}; allowed are 0 to {test_images - 1}")
+    return predictions
 
 
 def read_calibration_error() -> float:
-    """Give the test set's expected calibration error; raise an InputError where there is none."""
+    """Return the test set's expected calibration error; raise an InputError where there is none."""
     try:
         return float(json.loads(METRICS.read_text())["expected_calibration_error"])
     except FileNotFoundError:
         raise InputError(f"{METRICS}: missing; `dvc repro evaluate` makes it") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{METRICS}: no expected_calibration_error in it: {error}") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = in_one_line(error)
+        raise InputError(f"{METRICS}: no expected_calibration_error in it: {reason}") from None
 
 
 def show_predictions(
@@ -59,14 +66,14 @@ def show_predictions(
 
 def main() -> None:
     params = read("plots", PlotsParams)
-    history = read_table(PLOTS / "history.csv", ["epoch", "loss", "accuracy"])
-    predictions = read_table(
-        PLOTS / "predictions.csv", ["index", "actual", "predicted", "confidence"]
-    )
-    bins = read_table(PLOTS / "calibration.csv", ["confidence", "accuracy", "count"])
-    error = read_calibration_error()
     train_images, train_labels = arrays.load("train")
     test_images, _ = arrays.load("test")
+    history = read_history()
+    predictions = read_predictions(len(test_images))
+    bins = read_table(
+        PLOTS / "calibration.csv", {"confidence": float, "accuracy": float, "count": int}
+    )
+    error = read_calibration_error()
 
     shown = params.columns * params.rows
     names = [CLASSES[label] for label in train_labels[:shown]]

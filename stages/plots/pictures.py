@@ -49,5 +49,6 @@ def grid(
         axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
         axes.imshow(image, interpolation="nearest")
         axes.set_axis_off()
-        axes.set_title(title, fontsize=FONT_SIZE, color=colour, pad=2)
+        # A name with two dollar signs in it is no formula.
+        axes.set_title(title, fontsize=FONT_SIZE, color=colour, pad=2, parse_math=False)
     return figure
