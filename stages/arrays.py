@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.cifar10 import CLASSES, SIDE
-from stages.errors import InputError
+from stages.errors import InputError, in_one_line
 from stages.files import replacing
 
 PROCESSED = Path("data/processed")
@@ -50,8 +50,11 @@ def _load(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{path}: missing; `dvc repro preprocess` makes it") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not a readable .npy file: {error}") from None
+    except Exception as error:
+        # NumPy's readers of headers, pickles and zip archives each raise their own.
+        raise InputError(f"{path}: not a readable .npy file: {in_one_line(error)}") from None
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path}: an archive of arrays; expected a .npy file")
     if array.dtype != dtype or array.ndim != 1 + len(shape) or array.shape[1:] != shape:
         raise InputError(
             f"{path}: {array.dtype} {array.shape}; expected {np.dtype(dtype)} {('n', *shape)}"

@@ -13,7 +13,7 @@ import pandas as pd
 import vl_convert
 from scipy.stats import spearmanr
 
-from stages.errors import InputError, exit_with_message
+from stages.errors import InputError, exit_with_message, in_one_line
 from stages.files import replace
 from stages.params import TOP_LEVEL
 
@@ -36,7 +36,7 @@ def experiments(revision: str | None, metric: str) -> pd.DataFrame:
         table = pd.DataFrame(dvc.api.exp_show(revs=revision))
     except Exception as error:
         # Git and DVC each raise their own.
-        raise InputError(f"{revision or 'HEAD'}: {' '.join(str(error).split())}") from None
+        raise InputError(f"{revision or 'HEAD'}: {in_one_line(error)}") from None
     if metric not in table:
         found = table.select_dtypes("number").columns.astype(str)
         raise InputError(

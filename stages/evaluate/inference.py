@@ -6,7 +6,7 @@ import numpy as np
 
 from stages import device  # Before TensorFlow, which reads what it sets.
 from stages.cifar10 import CLASSES
-from stages.errors import InputError
+from stages.errors import InputError, in_one_line
 from stages.evaluate.augmentation import predict
 from stages.evaluate.params import Tta
 from stages.params import Device
@@ -25,8 +25,7 @@ def load_model(path: Path) -> keras.Model:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         # Keras raises whatever its zip, JSON and HDF5 readers raise.
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not a readable Keras model: {reason}") from None
+        raise InputError(f"{path}: not a readable Keras model: {in_one_line(error)}") from None
     shapes = model.input_shape, model.output_shape
     if shapes != ((None, 32, 32, 3), (None, len(CLASSES))):
         raise InputError(f"{path}: takes and gives {shapes}; expected (n, 32, 32, 3) and (n, 10)")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from stages.cifar10 import BATCH_BYTES
+from stages.cifar10 import BATCH_BYTES, TEST_BATCH, TRAIN_BATCHES
 from stages.fetch.parquet import parquet_batches
 from stages.fetch.pictures import paired, read_labels, read_picture
 from stages.fetch.transfer import SourceError
@@ -21,7 +21,8 @@ from stages.fetch.transfer import SourceError
 UNPACKED_LIMIT = 1 << 29
 PICTURE = re.compile(r"(data_batch_[1-5]|test_batch)\.png")
 LABELS = re.compile(r"(train|test)_la\w+\.json")
-PICKLE_FOLDER = "cifar-10-batches-py"
+PICKLES = (*(name.removesuffix(".bin") for name in TRAIN_BATCHES), TEST_BATCH.removesuffix(".bin"))
+NO_PICKLES = "its batches are pickles, which are never opened; use the binary version"
 
 
 class LimitedStream(io.RawIOBase):
@@ -49,6 +50,8 @@ def batches(path: Path) -> Iterator[bytes]:
     """
     if path.is_dir():
         for member in sorted(path.iterdir()):
+            if member.name in PICKLES:
+                raise SourceError(NO_PICKLES)
             if member.is_file() and member.stat().st_size == BATCH_BYTES:
                 yield member.read_bytes()
         return
@@ -80,7 +83,7 @@ def tar_batches(stream: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
     with tarfile.open(fileobj=LimitedStream(stream), mode="r|") as archive:
         for member in archive:
             name = PurePosixPath(member.name)
-            pickles |= PICKLE_FOLDER in name.parts
+            pickles |= name.name in PICKLES
             file = archive.extractfile(member) if member.isreg() else None
             if file is None:
                 continue
@@ -91,5 +94,5 @@ def tar_batches(stream: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
             elif match := LABELS.fullmatch(name.name):
                 labels[match[1]] = read_labels(file.read(), name.name)
     if pickles:
-        raise SourceError("its batches are pickles, which are never opened; use the binary version")
+        raise SourceError(NO_PICKLES)
     yield from paired(pictures, labels)

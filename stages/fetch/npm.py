@@ -11,6 +11,11 @@ from pathlib import Path
 from stages.fetch.params import FetchParams
 from stages.fetch.transfer import SourceError, StallError, Transfer
 
+# Whatever the user's settings are: nothing of the package is run, it does arrive, and as one.
+SETTINGS = ("--ignore-scripts", "--dry-run=false", "--workspaces=false", "--global=false")
+# So that what npm complains of can be shown in one line.
+PLAIN = ("--json=false", "--color=false", "--loglevel=error")
+
 
 def pack(package: str, folder: Path, limits: FetchParams) -> Path:
     """Bring the archive of `package` (name@version) into `folder`; nothing of it is run.
@@ -25,12 +30,10 @@ def pack(package: str, folder: Path, limits: FetchParams) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     # A cache of its own makes the growing download visible, which npm does not report.
     with tempfile.TemporaryDirectory(dir=folder, prefix="npm-") as cache:
-        command = [npm, "pack", package, "--pack-destination", cache, "--cache", cache]
-        command += [
-            "--ignore-scripts",
-            "--loglevel=error",
-            f"--fetch-retries={limits.attempts - 1}",
-        ]
+        arrived = Path(cache, "arrived")
+        arrived.mkdir()
+        command = [npm, "pack", f"--pack-destination={arrived}", f"--cache={cache}"]
+        command += [*SETTINGS, *PLAIN, f"--fetch-retries={limits.attempts - 1}", "--", package]
         process = subprocess.Popen(
             command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -43,10 +46,11 @@ def pack(package: str, folder: Path, limits: FetchParams) -> Path:
             raise SourceError(str(error)) from None
         finally:
             stop(process)
-        output, complaints = process.communicate()
+        _, complaints = process.communicate()
         refuse_failure(process.returncode, complaints, folder)
-        name = output.strip().splitlines()[-1]
-        return Path(cache, name).replace(folder / name)
+        for archive in arrived.iterdir():
+            return archive.replace(folder / archive.name)
+        raise SourceError("npm brought no archive; see your npm settings, `npm config list`")
 
 
 def refuse_failure(returncode: int, complaints: str, folder: Path) -> None:

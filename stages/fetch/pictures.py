@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from stages.cifar10 import CLASSES, RECORDS, SIDE, encode
+from stages.errors import in_one_line
 from stages.fetch.transfer import SourceError
 
 PICTURE_SIZE = (SIDE * SIDE, RECORDS)
@@ -25,8 +26,11 @@ def decode_png(content: bytes, size: tuple[int, int], name: str) -> np.ndarray:
                 found = f"{picture.width} x {picture.height} {picture.mode}"
                 raise SourceError(f"{name}: a picture of {found}, not {size[0]} x {size[1]} RGB")
             return np.asarray(picture)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise SourceError(f"{name}: not a readable PNG: {error}") from None
+    except SourceError:
+        raise
+    except Exception as error:
+        # Pillow's decoders raise whatever the damage leads them to.
+        raise SourceError(f"{name}: not a readable PNG: {in_one_line(error)}") from None
 
 
 def check_labels(labels: object, name: str) -> np.ndarray:
