@@ -6,24 +6,23 @@ Pictures of any format, size and mode that Pillow reads; of a folder, all in it 
 import argparse
 import json
 import sys
+import unicodedata
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from stages.cifar10 import CLASSES
 from stages.errors import InputError, exit_with_message
 from stages.evaluate.params import Tta
-from stages.plots.pictures import grid
-from stages.plots.style import save
-from stages.predict.reading import files, read
+from stages.predict.reading import attempt, files
+from stages.predict.sheet import MOST, write_sheet
 
 MODEL = Path("models/model.keras")
 BATCH_SIZE = 1000
-SHEET_COLUMNS, SHEET_DPI = 6, 150
 
 
 def parse() -> argparse.Namespace:
@@ -44,24 +43,15 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def attempt(path: Path) -> np.ndarray | str:
-    """Read a picture, or say why it cannot be read."""
-    try:
-        return read(path)
-    # SyntaxError is what Pillow raises of a broken PNG.
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        return " ".join(reason.split())
-
-
 def classify(
     paths: list[Path], model_path: Path, tta: Tta
 ) -> tuple[list[Path], np.ndarray, np.ndarray, dict[Path, str]]:
     """Read and classify pictures, some at a time.
 
     Returns:
-        the files that were read, their images, uint8 (n, 32, 32, 3), their class probabilities,
-        float32 (n, 10), and the reason for each file that cannot be read.
+        the files that were read, the images of the first of them, uint8 (n, 32, 32, 3), enough
+        for a contact sheet, class probabilities of all, float32 (n, 10), and the reason for each
+        file that cannot be read.
     """
     # TensorFlow takes seconds to start; what is wrong with the arguments is told before.
     from stages.evaluate.inference import load_model, predict
@@ -69,7 +59,7 @@ def classify(
     model = load_model(model_path)
     known: list[Path] = []
     unreadable: dict[Path, str] = {}
-    images, probabilities = [np.empty((0, 32, 32, 3), np.uint8)], [np.empty((0, 10), np.float32)]
+    images, probabilities = np.empty((0, 32, 32, 3), np.uint8), [np.empty((0, 10), np.float32)]
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(paths), BATCH_SIZE):
             some = paths[start : start + BATCH_SIZE]
@@ -77,19 +67,21 @@ def classify(
             unreadable |= {path: r for path, r in readings.items() if isinstance(r, str)}
             read_now = {path: r for path, r in readings.items() if not isinstance(r, str)}
             if read_now:
-                images.append(np.stack([*read_now.values()]))
-                answers, _ = predict(model, images[-1] / np.float32(255), tta, BATCH_SIZE)
+                batch = np.stack([*read_now.values()])
+                answers, _ = predict(model, batch / np.float32(255), tta, BATCH_SIZE)
+                images = np.concatenate([images, batch])[:MOST]
                 probabilities.append(answers)
                 known += [*read_now]
-    return known, np.concatenate(images), np.concatenate(probabilities), unreadable
+    return known, images, np.concatenate(probabilities), unreadable
 
 
 def table(paths: list[Path], probabilities: np.ndarray, top: int) -> pd.DataFrame:
-    """Give a row for each file and each of its likeliest classes, the likeliest first."""
+    """Return a row for each file and each of its likeliest classes, the likeliest first."""
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
     return pd.DataFrame(
         {
-            "file": [str(path) for path in paths for _ in range(order.shape[1])],
+            # As objects: Arrow's strings hold no names that are not UTF-8.
+            "file": pd.Series([str(p) for p in paths for _ in range(order.shape[1])], dtype=object),
             "rank": np.tile(np.arange(1, order.shape[1] + 1), len(paths)),
             "class": np.asarray(CLASSES)[order].ravel(),
             "probability": np.take_along_axis(probabilities, order, axis=1).ravel(),
@@ -97,12 +89,18 @@ def table(paths: list[Path], probabilities: np.ndarray, top: int) -> pd.DataFram
     )
 
 
-def as_text(rows: pd.DataFrame) -> str:
-    """Give a line for each file."""
-    width = max(map(len, rows["file"]), default=0)
+def on_one_line(name: str) -> str:
+    """Return a file's name with line ends and what else steers a terminal escaped."""
+    return "".join(ascii(c)[1:-1] if unicodedata.category(c) == "Cc" else c for c in name)
+
+
+def as_text(rows: pd.DataFrame, top: int) -> str:
+    """Return a line for each file."""
+    names = [on_one_line(name) for name in rows["file"][::top]]
+    width = max(map(len, names), default=0)
     shown = rows["class"].str.ljust(10) + rows["probability"].map(" {:6.1%}".format)
-    lines = shown.groupby(rows["file"], sort=False).agg("  ".join)
-    return "\n".join(f"{file:{width}}  {line}" for file, line in lines.items())
+    lines = ["  ".join(shown[start : start + top]) for start in range(0, len(rows), top)]
+    return "\n".join(f"{n:{width}}  {line}" for n, line in zip(names, lines, strict=True))
 
 
 def main() -> None:
@@ -111,6 +109,10 @@ def main() -> None:
         raise InputError(f"--top {arguments.top}: allowed are 1 to {len(CLASSES)}")
     if not arguments.model.exists():
         raise InputError(f"{arguments.model}: missing; `dvc repro` or `dvc pull` brings a model")
+    if arguments.figure and arguments.figure.suffix.lower() != ".png":
+        raise InputError(f"--figure {arguments.figure}: the name must end in .png")
+    # Pillow's, of oddities in pictures that it can read.
+    warnings.simplefilter("ignore")
     # Named twice, a file is classified once.
     paths = [*dict.fromkeys(files(arguments.paths))]
     if not paths:
@@ -123,18 +125,13 @@ def main() -> None:
     elif arguments.csv:
         print(rows.to_csv(index=False, float_format="%.6f"), end="")
     elif len(rows):
-        print(as_text(rows))
+        print(as_text(rows, arguments.top))
     if arguments.figure:
         best = rows[rows["rank"] == 1]
-        titles = [
-            f"{path.name[:24]}\n{name} {share:.1%}"
-            for path, name, share in zip(known, best["class"], best["probability"], strict=True)
-        ]
-        colours = ["black"] * len(titles)
-        sheet = grid(images, titles, colours, f"{len(known)} pictures", SHEET_COLUMNS, SHEET_DPI)
-        save(sheet, arguments.figure, SHEET_DPI)
+        shares = best["probability"].to_list()
+        write_sheet(arguments.figure, known, images, best["class"].to_list(), shares)
     for path, reason in unreadable.items():
-        print(f"unreadable: {path}: {reason}", file=sys.stderr)
+        print(f"unreadable: {on_one_line(str(path))}: {reason}", file=sys.stderr)
     sys.exit(1 if unreadable else 0)
 
 
