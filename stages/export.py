@@ -5,6 +5,9 @@ as float32 (n, 32, 32, 3) in [0, 1], for any n, and gives class probabilities, f
 """
 
 import argparse
+import errno
+import os
+import tempfile
 from pathlib import Path
 
 from stages.errors import InputError, exit_with_message
@@ -28,10 +31,23 @@ def main() -> None:
     # TensorFlow takes seconds to start; what is wrong with the arguments is told before.
     from stages.evaluate.inference import load_model
 
+    import tensorflow as tf  # isort: skip
+
     model = load_model(arguments.model)
     weights = sum(weight.nbytes for weight in model.get_weights())
-    with replacing(arguments.exported, weights) as unfinished:
-        model.export(unfinished, format="litert", verbose=False)
+    arguments.exported.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(dir=arguments.exported.parent, prefix=".unfinished-") as folder,
+        # The weights are there twice meanwhile.
+        replacing(arguments.exported, 2 * weights) as unfinished,
+    ):
+        # Keras and TensorFlow convert by way of files, which belong on the disk of the result: a
+        # folder for temporary files may be small.
+        tempfile.tempdir = folder
+        try:
+            model.export(unfinished, format="litert", verbose=False)
+        except tf.errors.ResourceExhaustedError:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
     print(f"{arguments.exported}: {arguments.exported.stat().st_size:,} bytes")
 
 

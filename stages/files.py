@@ -35,7 +35,7 @@ def room_for(path: Path, size: int) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path, size: int) -> Iterator[Path]:
-    """Give a path beside `path` to write `size` bytes to, and rename what was written to `path`.
+    """Yield a path beside `path` to write `size` bytes to, and rename what was written to `path`.
 
     When the body raises, `path` keeps what it held and the unfinished file is removed.
 
@@ -47,6 +47,8 @@ def replacing(path: Path, size: int) -> Iterator[Path]:
     try:
         with room_for(path, size):
             yield unfinished
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

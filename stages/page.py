@@ -5,11 +5,14 @@ names it in DVC's local configuration; `dvc plots show` and `dvc plots diff` use
 """
 
 import subprocess
+import sys
 from pathlib import Path
 
 import vl_convert
+from dvc.exceptions import NotDvcRepoError
+from dvc.repo import Repo
 
-from stages.errors import exit_with_message
+from stages.errors import InputError, exit_with_message, in_one_line
 from stages.files import replace
 
 # DVC takes the path in its configuration from .dvc.
@@ -43,7 +46,7 @@ PAGE = """<!DOCTYPE html>
 
 
 def page() -> str:
-    """Give the template: Vega, Vega-Lite and Vega-Embed, and a page that wants nothing else."""
+    """Return the template: Vega, Vega-Lite and Vega-Embed, and a page that wants nothing else."""
     vega = vl_convert.javascript_bundle(DRAW)
     # In a string, `<\\/script` means the same, and does not end the element.
     return PAGE.replace("VEGA", vega.replace("</script", "<\\/script"))
@@ -51,10 +54,13 @@ def page() -> str:
 
 def main() -> None:
     """Write the template and tell DVC of it."""
-    replace(Path(".dvc") / TEMPLATE, page().encode())
-    subprocess.run(
-        ["dvc", "config", "--local", "plots.html_template", TEMPLATE.as_posix()], check=True
-    )
+    try:
+        root = Path(Repo.find_root())
+    except NotDvcRepoError as error:
+        raise InputError(f"dvc.yaml: missing; {in_one_line(error)}") from None
+    replace(root / ".dvc" / TEMPLATE, page().encode())
+    setting = ["config", "--local", "plots.html_template", TEMPLATE.as_posix()]
+    subprocess.run([sys.executable, "-m", "dvc", *setting], cwd=root, check=True)
     print(f"dvc plots show and dvc plots diff draw offline now, with .dvc/{TEMPLATE}")
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from stages.errors import exit_with_message
 from stages.evaluate.params import EvaluateParams
 from stages.fetch.params import FetchParams
 from stages.params import Device, Section
@@ -36,5 +37,10 @@ def schema() -> dict[str, Any]:
     return {"$schema": "http://json-schema.org/draft-07/schema#"} | Document.model_json_schema()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the schema."""
     print(json.dumps(schema(), indent=2))
+
+
+if __name__ == "__main__":
+    exit_with_message(main)
