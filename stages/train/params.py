@@ -1,8 +1,9 @@
 """Typed parameters of the stage train: the seed and one schema for each kind of recipe."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from stages.errors import InputError
 from stages.params import PATH, Section, document, read
@@ -55,13 +56,23 @@ RECIPES = {"tutorial": TutorialRecipe, "airbench": AirbenchRecipe}
 Recipe = TutorialRecipe | AirbenchRecipe
 
 
+def as_recipe_name(name: str) -> str:
+    """Return the name of a recipe; raise a ValueError where DVC would not find `recipes.NAME`."""
+    if not re.fullmatch(r"[\w-]+", name):
+        raise ValueError("allowed are letters, digits, _ and -; a dot separates keys for DVC")
+    return name
+
+
+RecipeName = Annotated[str, AfterValidator(as_recipe_name)]
+
+
 def read_recipe() -> Recipe:
-    """Give the recipe that is on.
+    """Return the recipe that is on.
 
     Raises:
         InputError: `recipe` names none, or the recipe's parameters do not fit its model.
     """
-    name = read("recipe", str)
+    name = read("recipe", RecipeName)
     recipes = document().get("recipes")
     if not isinstance(recipes, dict) or name not in recipes:
         allowed = ", ".join(map(repr, recipes)) if isinstance(recipes, dict) else "its keys"
