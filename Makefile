@@ -5,6 +5,8 @@ INSTALLED := $(VENV)/.installed
 # PyTorch, which only the benchmark compares with.
 PEER := .venv-bench/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# With it, Python would not find the stages in this folder.
+unexport PYTHONSAFEPATH
 
 .PHONY: repro plots export test soak lint bench lock
 
