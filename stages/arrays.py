@@ -33,9 +33,16 @@ def load(split: str) -> tuple[np.ndarray, np.ndarray]:
         images, float32 (n, 32, 32, 3) in [0, 1], and labels, uint8 (n,) in 0 to 9.
 
     Raises:
-        InputError: a file is missing, damaged or of another shape or type.
+        InputError: a file is missing, damaged, or of another shape, type or range; or there is no
+            image to train or to test on.
     """
-    images = _load(PROCESSED / split / "images.npy", np.float32, (SIDE, SIDE, 3))
+    path = PROCESSED / split / "images.npy"
+    images = _load(path, np.float32, (SIDE, SIDE, 3))
+    if split != "validation" and not len(images):
+        raise InputError(f"{path}: no images")
+    # Also false where one is not a number.
+    if len(images) and not (images.min() >= 0 and images.max() <= 1):
+        raise InputError(f"{path}: {images.min()} to {images.max()}; allowed is 0 to 1")
     path = PROCESSED / split / "labels.npy"
     labels = _load(path, np.uint8, ())
     if len(images) != len(labels):

@@ -25,6 +25,8 @@ def right(revision: str) -> pd.Series:
     """
     name = f"{PATH} of {revision}"
     try:
+        if not revision:
+            raise ValueError("no name of a revision")
         with Repo() as repo, switch(repo, revision):
             # From the root, wherever in the project this runs.
             text = repo.dvcfs.read_text(f"/{PATH}")
@@ -72,7 +74,9 @@ def main() -> None:
     arguments = parser.parse_args()
     first, second = right(arguments.first), right(arguments.second)
     if not first.index.equals(second.index):
-        raise InputError(f"{PATH}: {len(first)} and {len(second)} test images; the same are needed")
+        raise InputError(
+            f"{PATH}: {len(first)} and {len(second)} test images; the same are needed, by index"
+        )
     width = max(len(arguments.first), len(arguments.second))
     print(f"{arguments.first:{width}}  {interval(first)}")
     print(f"{arguments.second:{width}}  {interval(second)}")

@@ -1,8 +1,6 @@
-"""Sets up TensorFlow and Keras: kernels, threads, determinism, and the device to work on.
+"""Sets up TensorFlow and Keras: threads, determinism, and the device to work on.
 
-To be imported before anything else that imports them, since they read their settings then. No
-setting of the user's counts, neither a variable nor ~/.keras/keras.json: each could change the
-results, which record nothing of it.
+To be imported before anything else that imports them.
 """
 
 import gc
@@ -14,21 +12,10 @@ import numpy as np
 from joblib import cpu_count
 from threadpoolctl import threadpool_limits
 
+from stages import settings as settings  # Before TensorFlow, which reads what it sets.
 from stages.errors import InputError
 from stages.params import Device
 
-# Of TensorFlow and the libraries under it: kernels, precision, threads, backend, types of data.
-SETTINGS = ("TF_", "ONEDNN_", "DNNL_", "XLA_", "NVIDIA_TF32_", "KERAS_", "LOKY_")
-# What it says, and how it allots a GPU's memory.
-HARMLESS = ("TF_CPP_", "TF_GPU_ALLOCATOR")
-for name in [*os.environ]:
-    if name.startswith(SETTINGS) and not name.startswith(HARMLESS):
-        del os.environ[name]
-# Not every processor gets oneDNN by default; without it a step takes about 1.6 times as long.
-os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
-os.environ["KERAS_BACKEND"] = "tensorflow"
-# A folder that cannot be, so that Keras neither reads a keras.json nor writes one.
-os.environ["KERAS_HOME"] = os.devnull
 # Errors only.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

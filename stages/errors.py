@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from types import FrameType
 
@@ -65,6 +66,8 @@ def interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
 
 def exit_with_message(main: Callable[[], None]) -> None:
     """Run the entry point of a stage; turn an expected failure into one line and an exit code."""
+    # PYTHONWARNINGS=error is for programs whose every library is their author's.
+    warnings.filters = [action for action in warnings.filters if action[0] != "error"]
     before = {number: signal.signal(number, interrupt) for number in SIGNALS}
     sys.unraisablehook = interrupt_again
     try:

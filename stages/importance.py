@@ -37,11 +37,18 @@ def experiments(revision: str | None, metric: str) -> pd.DataFrame:
     except Exception as error:
         # Git and DVC each raise their own.
         raise InputError(f"{revision or 'HEAD'}: {in_one_line(error)}") from None
-    if metric not in table:
-        found = table.select_dtypes("number").columns.astype(str)
+    values = table.apply(pd.to_numeric, errors="coerce") if len(table) else table
+    found = [
+        str(name)
+        for name in values
+        if values[name].notna().any() and str(name).partition(".")[0] not in TOP_LEVEL
+    ]
+    if metric not in found:
         raise InputError(
-            f"--metric {metric}: unknown; allowed are {', '.join(found) or 'none yet'}"
+            f"--metric {metric}: no metric; allowed are {', '.join(found) or 'none yet'}"
         )
+    # Where other experiments have it, a missing value is the text None.
+    table[metric] = pd.to_numeric(table[metric], errors="coerce")
     is_done = table["State"].isna() | (table["State"] == "Success")
     done = table[is_done & (table["typ"] != "baseline") & table[metric].notna()]
     if len(done) < 2:

@@ -60,7 +60,9 @@ def main() -> None:
         raise InputError(f"dvc.yaml: missing; {in_one_line(error)}") from None
     replace(root / ".dvc" / TEMPLATE, page().encode())
     setting = ["config", "--local", "plots.html_template", TEMPLATE.as_posix()]
-    subprocess.run([sys.executable, "-m", "dvc", *setting], cwd=root, check=True)
+    # Where it fails, it says why.
+    if subprocess.run([sys.executable, "-m", "dvc", *setting], cwd=root).returncode:
+        sys.exit(2)
     print(f"dvc plots show and dvc plots diff draw offline now, with .dvc/{TEMPLATE}")
 
 

@@ -59,6 +59,8 @@ def readers_of(path: Path) -> set[str]:
         "models": {"train"},
         "device.py": {"train", "evaluate"},
         "arrays.py": {"preprocess", "train", "evaluate", "plots"},
+        "settings.py": {"train", "evaluate", "plots"},
+        "tables.py": {"plots"},
     }
     if folder.removesuffix(".py") in TOOLS:
         return set()

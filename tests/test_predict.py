@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.predict.reading import files, read
+from stages.predict.reading import read
+from stages.predict.search import files
 from tests.project import Run, run
 
 SIZE = (64, 64)

@@ -23,13 +23,21 @@ def load_model(path: Path) -> keras.Model:
     """
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        shapes = model.input_shape, model.output_shape
     except Exception as error:
         # Keras raises whatever its zip, JSON and HDF5 readers raise.
         raise InputError(f"{path}: not a readable Keras model: {in_one_line(error)}") from None
-    shapes = model.input_shape, model.output_shape
     if shapes != ((None, 32, 32, 3), (None, len(CLASSES))):
         raise InputError(f"{path}: takes and gives {shapes}; expected (n, 32, 32, 3) and (n, 10)")
     return model
+
+
+def check(probabilities: np.ndarray, path: Path) -> None:
+    """Raise an InputError where what the model at `path` gives are no probabilities."""
+    sums = probabilities.sum(axis=1)
+    # Also false where one is not a number.
+    if not ((probabilities >= 0).all() and np.allclose(sums, 1, atol=1e-3)):
+        raise InputError(f"{path}: gives no class probabilities; expected are 0 to 1, in sum 1")
 
 
 def infer(
@@ -49,4 +57,6 @@ def infer(
     """
     place = device.select(wanted)
     with tf.device(place.to_string()):
-        return predict(load_model(path), images, tta, batch_size)
+        probabilities, plain = predict(load_model(path), images, tta, batch_size)
+    check(probabilities, path)
+    return probabilities, plain

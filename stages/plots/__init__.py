@@ -1,16 +1,8 @@
-"""Figures. Whatever the user's settings of matplotlib are, they look as matplotlib itself has them.
+"""Figures, which look as matplotlib itself has them, whatever the user's settings are."""
 
-Python runs this before any module of this package, so before matplotlib reads its settings.
-"""
+from stages import settings as settings  # Before matplotlib, which reads what it sets.
 
-import os
-
-# A notebook names a backend that need not be installed here; figures are only written to files.
-os.environ.pop("MPLBACKEND", None)
-# Instead of the one in the user's home.
-os.environ["MATPLOTLIBRC"] = os.devnull
-
-import matplotlib
+import matplotlib  # isort: skip
 
 # A matplotlibrc in the project's folder is read all the same.
 matplotlib.rcdefaults()

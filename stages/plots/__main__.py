@@ -43,12 +43,15 @@ def read_predictions(test_images: int) -> pd.DataFrame:
 def read_calibration_error() -> float:
     """Return the test set's expected calibration error; raise an InputError where there is none."""
     try:
-        return float(json.loads(METRICS.read_text())["expected_calibration_error"])
+        error = float(json.loads(METRICS.read_text())["expected_calibration_error"])
     except FileNotFoundError:
         raise InputError(f"{METRICS}: missing; `dvc repro evaluate` makes it") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = in_one_line(error)
-        raise InputError(f"{METRICS}: no expected_calibration_error in it: {reason}") from None
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as reason:
+        why = in_one_line(reason)
+        raise InputError(f"{METRICS}: no expected_calibration_error in it: {why}") from None
+    if not 0 <= error <= 1:
+        raise InputError(f"{METRICS}: expected_calibration_error = {error}; allowed is 0 to 1")
+    return error
 
 
 def show_predictions(

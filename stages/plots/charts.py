@@ -90,7 +90,14 @@ def reliability_chart(
     upper.legend(loc="upper left")
     right = predictions["actual"] == predictions["predicted"]
     confidence = [predictions["confidence"][right], predictions["confidence"][~right]]
-    lower.hist(confidence, 20, (0, 1), stacked=True, color=[BLUE, ORANGE], label=["right", "wrong"])
+    lower.hist(
+        confidence,
+        bins=20,
+        range=(0, 1),
+        stacked=True,
+        color=[BLUE, ORANGE],
+        label=["right", "wrong"],
+    )
     lower.legend(loc="upper left")
     lower.set(xlabel="Confidence in the predicted class", ylabel="Test images")
     for axes in (upper, lower):

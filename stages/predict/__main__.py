@@ -6,28 +6,36 @@ Pictures of any format, size and mode that Pillow reads; of a folder, all in it 
 import argparse
 import json
 import sys
-import unicodedata
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
-import pandas as pd
 
 from stages.cifar10 import CLASSES
 from stages.errors import InputError, exit_with_message
 from stages.evaluate.params import Tta
-from stages.predict.reading import attempt, files
-from stages.predict.sheet import MOST, write_sheet
+from stages.predict.answers import as_text, on_one_line, table
+from stages.predict.reading import attempt
+from stages.predict.search import files
 
 MODEL = Path("models/model.keras")
 BATCH_SIZE = 1000
+# Pictures on a contact sheet: matplotlib draws at most 65,535 pixels in one direction.
+SHEET_SIZE = 1200
+
+
+def named(path: str) -> Path:
+    """Return a path; refuse the empty one, which would be the current folder."""
+    if not path:
+        raise argparse.ArgumentTypeError("an empty name")
+    return Path(path)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m stages.predict", description=__doc__)
-    parser.add_argument("paths", metavar="IMAGE_OR_FOLDER", type=Path, nargs="+")
+    parser.add_argument("paths", metavar="IMAGE_OR_FOLDER", type=named, nargs="+")
     parser.add_argument("--model", type=Path, default=MODEL, help=f"{MODEL} by default")
     parser.add_argument("--top", type=int, default=3, metavar="K", help="classes; 3 by default")
     parser.add_argument("--figure", type=Path, help="a contact sheet, PNG", metavar="FILE")
@@ -54,7 +62,7 @@ def classify(
         file that cannot be read.
     """
     # TensorFlow takes seconds to start; what is wrong with the arguments is told before.
-    from stages.evaluate.inference import load_model, predict
+    from stages.evaluate.inference import check, load_model, predict
 
     model = load_model(model_path)
     known: list[Path] = []
@@ -69,38 +77,11 @@ def classify(
             if read_now:
                 batch = np.stack([*read_now.values()])
                 answers, _ = predict(model, batch / np.float32(255), tta, BATCH_SIZE)
-                images = np.concatenate([images, batch])[:MOST]
+                check(answers, model_path)
+                images = np.concatenate([images, batch])[:SHEET_SIZE]
                 probabilities.append(answers)
                 known += [*read_now]
     return known, images, np.concatenate(probabilities), unreadable
-
-
-def table(paths: list[Path], probabilities: np.ndarray, top: int) -> pd.DataFrame:
-    """Return a row for each file and each of its likeliest classes, the likeliest first."""
-    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
-    return pd.DataFrame(
-        {
-            # As objects: Arrow's strings hold no names that are not UTF-8.
-            "file": pd.Series([str(p) for p in paths for _ in range(order.shape[1])], dtype=object),
-            "rank": np.tile(np.arange(1, order.shape[1] + 1), len(paths)),
-            "class": np.asarray(CLASSES)[order].ravel(),
-            "probability": np.take_along_axis(probabilities, order, axis=1).ravel(),
-        }
-    )
-
-
-def on_one_line(name: str) -> str:
-    """Return a file's name with line ends and what else steers a terminal escaped."""
-    return "".join(ascii(c)[1:-1] if unicodedata.category(c) == "Cc" else c for c in name)
-
-
-def as_text(rows: pd.DataFrame, top: int) -> str:
-    """Return a line for each file."""
-    names = [on_one_line(name) for name in rows["file"][::top]]
-    width = max(map(len, names), default=0)
-    shown = rows["class"].str.ljust(10) + rows["probability"].map(" {:6.1%}".format)
-    lines = ["  ".join(shown[start : start + top]) for start in range(0, len(rows), top)]
-    return "\n".join(f"{n:{width}}  {line}" for n, line in zip(names, lines, strict=True))
 
 
 def main() -> None:
@@ -111,6 +92,8 @@ def main() -> None:
         raise InputError(f"{arguments.model}: missing; `dvc repro` or `dvc pull` brings a model")
     if arguments.figure and arguments.figure.suffix.lower() != ".png":
         raise InputError(f"--figure {arguments.figure}: the name must end in .png")
+    if arguments.figure and arguments.figure.is_dir():
+        raise InputError(f"--figure {arguments.figure}: a folder")
     # Pillow's, of oddities in pictures that it can read.
     warnings.simplefilter("ignore")
     # Named twice, a file is classified once.
@@ -129,6 +112,9 @@ def main() -> None:
     if arguments.figure:
         best = rows[rows["rank"] == 1]
         shares = best["probability"].to_list()
+        # Matplotlib takes a while to start.
+        from stages.predict.sheet import write_sheet
+
         write_sheet(arguments.figure, known, images, best["class"].to_list(), shares)
     for path, reason in unreadable.items():
         print(f"unreadable: {on_one_line(str(path))}: {reason}", file=sys.stderr)

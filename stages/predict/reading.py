@@ -1,5 +1,6 @@
 """Reads a picture of any format, size and mode as a CIFAR-10 image."""
 
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,17 +53,6 @@ class Budget:
 BUDGET = Budget(PIXELS_IN_FLIGHT)
 
 
-def files(paths: list[Path]) -> Iterator[Path]:
-    """Yield each file, and in place of a folder what it and its folders hold of picture files."""
-    pictures = Image.registered_extensions()
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in pictures)
-            yield from filter(Path.is_file, inside)
-        else:
-            yield path
-
-
 def prepared(picture: Image.Image) -> Image.Image:
     """Return a picture in a mode whose pixels can be averaged: RGB, RGBa (premultiplied) or I.
 
@@ -99,6 +89,9 @@ def read(path: Path) -> np.ndarray:
     Raises:
         Exception: it cannot be read; the decoders of damaged files raise what they come upon.
     """
+    # Opening a pipe would wait for who writes to it.
+    if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+        raise ValueError("not a regular file")
     with Image.open(path) as picture:
         whole = picture.width * picture.height
         picture.draft(picture.mode, (DECODED_SIDE, DECODED_SIDE))

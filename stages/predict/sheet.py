@@ -11,8 +11,6 @@ from stages.plots.pictures import grid
 from stages.plots.style import save
 
 COLUMNS, DPI = 6, 150
-# matplotlib draws at most 65,535 pixels in one direction.
-MOST = 1200
 NAME_LENGTH = 24
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
@@ -36,16 +34,16 @@ def write_sheet(
     classes: Sequence[str],
     probabilities: Sequence[float],
 ) -> None:
-    """Write the contact sheet of the first MOST pictures as PNG.
+    """Write the contact sheet of as many pictures as there are images, as PNG.
 
     Args:
         file: to write.
-        paths: of the pictures.
+        paths: of all pictures.
         images: uint8 (n, 32, 32, 3) of the first n of `paths`.
         classes: the likeliest for each picture.
         probabilities: of these, 0 to 1.
     """
-    shown = min(len(images), MOST)
+    shown = len(images)
     titles = [
         f"{title(path.name)}\n{name} {share:.1%}"
         for path, name, share in zip(
@@ -54,4 +52,4 @@ def write_sheet(
     ]
     heading = f"{len(paths):,} pictures" if shown == len(paths) else f"First {shown:,} pictures"
     colours = ["black"] * shown
-    save(grid(images[:shown], titles, colours, heading, COLUMNS, DPI), file, DPI)
+    save(grid(images, titles, colours, heading, COLUMNS, DPI), file, DPI)

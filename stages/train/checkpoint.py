@@ -7,12 +7,11 @@ the queue in a folder that is gone afterwards. So checkpoints are no outs; they 
 
 import json
 import os
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from stages.errors import TrainingError
+from stages.errors import TrainingError, in_one_line
 from stages.files import replace, replacing
 from stages.train.loop import Row
 from stages.train.recipes import Training
@@ -102,15 +101,19 @@ class Checkpoint:
 
 
 def read(path: Path, training: Training) -> list[Row]:
-    """Load a file into the variables, or drop it and give no rows; one or the other as a whole."""
+    """Load a file into the variables, or drop it whole and return no rows."""
     try:
         with np.load(path, allow_pickle=False) as file:
             rows = json.loads(file["history"].item())
             values = [file[f"{number:04}"] for number in range(len(training.state))]
+        shapes = [value.shape for value in values]
+        if shapes != [tuple(variable.shape) for variable in training.state]:
+            raise ValueError("its arrays are of other shapes")
     except FileNotFoundError:
         return []
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        drop(path, f"that cannot be read ({error})")
+    except Exception as error:
+        # The readers of zip archives, headers and JSON raise whatever damage leads them to.
+        drop(path, f"that cannot be read ({in_one_line(error)})")
         return []
     for variable, value in zip(training.state, values, strict=True):
         variable.assign(value)

@@ -53,9 +53,10 @@ def caches() -> str:
 
 
 def blas_kernels() -> str:
-    """Return the linear algebra library under NumPy, and the processor that its kernels are for."""
-    return ", ".join(
+    """Return the libraries of linear algebra under NumPy and SciPy, and whose kernels they use."""
+    found = {
         f"{library['internal_api']} {library['version']} {library.get('architecture', '')}".strip()
         for library in threadpool_info()
         if library["user_api"] == "blas"
-    )
+    }
+    return ", ".join(sorted(found))

@@ -8,8 +8,9 @@ from pydantic import AfterValidator, Field
 from stages.errors import InputError
 from stages.params import PATH, Section, document, read
 
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
+# Above these, TensorFlow and Python themselves end in errors of their own.
+Count = Annotated[int, Field(ge=1, le=100_000)]
+Positive = Annotated[float, Field(gt=0, le=1e30)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 BatchSize = Annotated[int, Field(ge=1, le=50_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -34,7 +35,7 @@ class AirbenchRecipe(Section):
     widths: Annotated[list[Count], Field(min_length=3, max_length=3)]
     whitening_images: Annotated[int, Field(ge=1, le=50_000)]
     whitening_epsilon: Positive
-    whitening_epochs: Annotated[int, Field(ge=0)]
+    whitening_epochs: Annotated[int, Field(ge=0, le=100_000)]
     low_resolution: Annotated[int, Field(ge=8, le=32)]
     low_resolution_share: Annotated[float, Field(ge=0, le=1)]
     batch_norm_momentum: Annotated[float, Field(ge=0, le=1)]
@@ -45,7 +46,7 @@ class AirbenchRecipe(Section):
     bias_learning_rate: Positive
     head_learning_rate: Positive
     sgd_momentum: Share
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: Annotated[float, Field(ge=0, le=1e30)]
     label_smoothing: Share
     translation: Annotated[int, Field(ge=0, le=16)]
     batch_size: BatchSize

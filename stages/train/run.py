@@ -2,12 +2,15 @@
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from stages import device  # Before TensorFlow, which reads what it sets.
+from stages.errors import InputError, TrainingError
 from stages.files import replace
 from stages.models.stock_layers import with_stock_layers
 from stages.params import Device
@@ -54,6 +57,18 @@ def summary(model: keras.Model, images: int, epochs: int, last: Row) -> dict[str
     }
 
 
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Explain where the body runs out of memory."""
+    try:
+        yield
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        raise InputError(
+            "params.yaml: the recipe that is on needs more memory than there is; "
+            "a smaller network or batch_size needs less"
+        ) from None
+
+
 def run(
     recipe: Recipe, seed: int, wanted: Device, training_data: Split, validation_data: Split
 ) -> None:
@@ -67,8 +82,8 @@ def run(
         validation_data: the same of images that are only looked at; n may be 0.
 
     Raises:
-        InputError: the device that is wanted is not there.
-        TrainingError: the loss is not finite, or a newer training takes this one's place.
+        InputError: the device that is wanted is not there, or has too little memory.
+        TrainingError: the loss or a weight is not finite, or a newer training takes its place.
     """
     place = device.select(wanted)
     facts = environment(place.device_type)
@@ -77,7 +92,7 @@ def run(
     checkpoint.claim()
     keras.utils.set_random_seed(seed)
     start = time.monotonic()
-    with tf.device(place.to_string()):
+    with enough_memory(), tf.device(place.to_string()):
         training = assemble(recipe, *training_data, seed, on_cpu=place.device_type == "CPU")
         rows = checkpoint.restore(training)
         if rows:
@@ -87,6 +102,9 @@ def run(
             checkpoint.save(training, rows)
             write_history(rows)
     print(f"trained for {time.monotonic() - start:.0f} s")
+    # The loss of a batch is measured before its step, so of the last step nothing is known yet.
+    if not all(np.isfinite(weight).all() for weight in training.model.get_weights()):
+        raise TrainingError("the trained weights are not finite; try a lower learning_rate")
 
     save_model(with_stock_layers(training.model), MODEL)
     metrics = summary(training.model, len(training_data[0]), recipe.epochs, rows[-1])

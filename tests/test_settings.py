@@ -1,0 +1,182 @@
+"""What the user has set for other programs changes no result, and what does is recorded."""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from stages import device as device  # First, since TensorFlow reads what it sets.
+from stages.train import environment
+from tests.project import Run, run, run_stage, write_params
+from tests.test_resume import CHECKPOINTS, OUTS, SLOW, checkpoints, going_on, hashes, stop
+
+KERAS = {
+    "floatx": "float16",
+    "epsilon": 0.1,
+    "image_data_format": "channels_first",
+    "backend": "theano",
+}
+MATPLOTLIB = "savefig.bbox: tight\ntext.usetex: True\nfont.size: 30\naxes.grid: True\n"
+# Of the libraries under TensorFlow each changes the weights where it is heeded.
+VARIABLES = {
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "TF_SET_ONEDNN_FPMATH_MODE": "BF16",
+    "ONEDNN_DEFAULT_FPMATH_MODE": "BF16",
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "TF_XLA_FLAGS": "--tf_xla_auto_jit=2",
+    "KERAS_BACKEND": "jax",
+    "KERAS_MAX_EPOCHS": "none",
+    "LOKY_MAX_CPU_COUNT": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Return the home of a user who has set Keras and matplotlib in another way."""
+    home = tmp_path / "home"
+    (home / ".keras").mkdir(parents=True)
+    (home / ".keras/keras.json").write_text(json.dumps(KERAS))
+    (home / ".config/matplotlib").mkdir(parents=True)
+    # Not UTF-8, as an old editor left it.
+    settings = f"# r\xe9glages\n{MATPLOTLIB}".encode("latin-1")
+    (home / ".config/matplotlib/matplotlibrc").write_bytes(settings)
+    return home
+
+
+def folder_for(recipe: str, source: Path, folder: Path) -> Path:
+    """Return a folder in which a recipe can be trained on the arrays of `source`."""
+    folder.mkdir()
+    (folder / "data").symlink_to(source / "data")
+    params = yaml.safe_load((source / "params.yaml").read_text())
+    params["recipe"] = recipe
+    write_params(folder, params)
+    return folder
+
+
+def train(folder: Path, *prefix: str, **variables: str) -> Run:
+    command = [*prefix, "python", "-m", "stages.train"]
+    result = run(command, folder, **variables)
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+def recorded(folder: Path) -> dict[str, object]:
+    (facts,) = json.loads((folder / "metrics/train.json").read_text())["environment"]
+    return facts
+
+
+@pytest.mark.parametrize("recipe", ["tutorial", "airbench_small"])
+def test_training(arrays: Path, home: Path, tmp_path: Path, recipe: str) -> None:
+    plain = folder_for(recipe, arrays, tmp_path / "plain")
+    train(plain)
+    set_up = folder_for(recipe, arrays, tmp_path / "set up")
+    train(set_up, HOME=str(home), **VARIABLES)
+    assert hashes(set_up) == hashes(plain)
+    assert json.loads((home / ".keras/keras.json").read_text()) == KERAS
+
+
+def test_evaluation_and_figures(trained: Path, home: Path, tmp_path: Path) -> None:
+    outs = {}
+    for name, variables in (("plain", {}), ("set up", {"HOME": str(home), **VARIABLES})):
+        folder = tmp_path / name
+        shutil.copytree(trained, folder, symlinks=True)
+        if variables:
+            (folder / "matplotlibrc").write_text(MATPLOTLIB)
+        for stage in ("evaluate", "plots"):
+            result = run_stage(stage, folder, **variables)
+            assert (result.returncode, result.stderr) == (0, "")
+        files = [*(folder / "metrics").iterdir(), *(folder / "plots").iterdir()]
+        outs[name] = {file.name: file.read_bytes() for file in files}
+    assert len(outs["plain"]) > 8
+    assert outs["set up"] == outs["plain"]
+
+
+def test_number_of_processors_is_recorded(arrays: Path, tmp_path: Path) -> None:
+    both = folder_for("tutorial", arrays, tmp_path / "both")
+    one = folder_for("tutorial", arrays, tmp_path / "one")
+    train(both)
+    train(one, "taskset", "-c", "0")
+    facts = recorded(both)
+    assert facts["threads"] == len(os.sched_getaffinity(0))
+    assert recorded(one) == facts | {"threads": 1}
+
+
+QUOTAS = {
+    "version 2": "echo '100000 100000' > cpu.max",
+    "version 1": "mkdir cpu && echo 100000 | tee cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us",
+}
+
+
+@pytest.mark.parametrize("version", QUOTAS)
+def test_quota_of_a_container(tmp_path: Path, version: str) -> None:
+    """As control groups show it, in a mount namespace that has this in their place."""
+    script = f"""
+        mount -t tmpfs tmpfs /sys/fs/cgroup || exit 100
+        (cd /sys/fs/cgroup && {QUOTAS[version]}) > /dev/null || exit 101
+        python -c 'from stages import device; print(device.THREADS)'
+    """
+    namespace = ["unshare", "--user", "--map-root-user", "--mount"]
+    result = run([*namespace, "sh", "-c", script], tmp_path)
+    assert (result.returncode, result.stdout) == (0, "1\n"), result.stderr
+
+
+def test_checkpoint_of_another_number_of_processors_is_dropped(
+    arrays: Path, tmp_path: Path
+) -> None:
+    folder = folder_for("tutorial", arrays, tmp_path / "killed")
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["recipes"]["tutorial"] |= SLOW
+    write_params(folder, params)
+    stop(("taskset", "-c", "0", "python", "-m", "stages.train"), folder, signal.SIGKILL)
+    (path,) = checkpoints(folder)
+    output = train(folder).stdout
+    assert [*going_on(output)] == []
+    assert (
+        f"dropped a checkpoint of other parameters, data, code or versions: {path.name}" in output
+    )
+    found = hashes(folder)
+    for name in OUTS:
+        (folder / name).unlink()
+    assert not [*(folder / CHECKPOINTS).glob("*.npz")]
+    train(folder)
+    assert hashes(folder) == found
+
+
+FACTS: dict[str, Callable[[pytest.MonkeyPatch, Path], None]] = {
+    "processor": lambda patch, folder: patch.setattr(environment, "CPUINFO", folder / "cpuinfo"),
+    "caches": lambda patch, folder: patch.setattr(environment, "CACHES", folder),
+    "blas": lambda patch, _: patch.setattr(environment, "threadpool_info", lambda: []),
+    "instruction_sets": lambda patch, _: patch.setattr(device, "INSTRUCTION_SETS", ["AVX9"]),
+    "threads": lambda patch, _: patch.setattr(device, "THREADS", 99),
+    "numpy": lambda patch, _: patch.setattr(np, "__version__", "9"),
+}
+
+
+@pytest.mark.parametrize("fact", FACTS)
+def test_facts_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fact: str) -> None:
+    before = environment.environment("CPU")
+    assert all(before.values())
+    text = "vendor_id\t: Maker\nmodel\t\t: 7\nmodel name\t: A 9\nflags\t\t: x y\n\nvendor_id\t: B\n"
+    (tmp_path / "cpuinfo").write_text(text)
+    FACTS[fact](monkeypatch, tmp_path)
+    after = environment.environment("CPU")
+    assert {name for name in before if before[name] != after[name]} == {fact}
+    if fact == "processor":
+        assert after["processor"] == "Maker 7 A 9"
+
+
+def test_kernels_of_blas_are_recorded(arrays: Path, tmp_path: Path) -> None:
+    """OPENBLAS_CORETYPE stays heeded, since some processors need it; so it is recorded."""
+    folder = folder_for("airbench_small", arrays, tmp_path / "kernels")
+    train(folder, OPENBLAS_CORETYPE="Haswell")
+    assert str(recorded(folder)["blas"]).endswith(" Haswell")
