@@ -8,21 +8,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
-from joblib import cpu_count
 from threadpoolctl import threadpool_limits
 
 from stages import settings as settings  # Before TensorFlow, which reads what it sets.
 from stages.errors import InputError
 from stages.params import Device
+from stages.processors import usable
 
 # Errors only.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-# Processors that this process may use, by its affinity and its container's quota.
-THREADS: int = cpu_count()
-# Of the processor, by NumPy's names.
-INSTRUCTION_SETS: list[str] = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
+THREADS = usable()
 
 
 @contextmanager

@@ -25,13 +25,14 @@ class TrainingError(Exception):
     """Training cannot go on: exit code 1."""
 
 
-def in_one_line(reason: object) -> str:
-    """Return what an exception says on one line, or its type's name where it says nothing.
-
-    What does not print, half of a surrogate pair for example, is escaped.
-    """
-    text = " ".join(str(reason).split()) or type(reason).__name__
+def printable(text: str) -> str:
+    """Return a text with what does not print escaped: control characters, bytes of a file name."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def in_one_line(reason: object) -> str:
+    """Return what an exception says on one line, or its type's name where it says nothing."""
+    return printable(" ".join(str(reason).split()) or type(reason).__name__)
 
 
 class Interrupted(BaseException):
@@ -82,7 +83,7 @@ def exit_with_message(main: Callable[[], None]) -> None:
         # Whoever reads has seen enough, `head` for example: end without a word, as others do.
         if isinstance(error, BrokenPipeError) and error.filename == output.NAME:
             sys.exit(128 + signal.SIGPIPE)
-        end(f"{in_one_line(error.filename)}: {error.strerror}", 2)
+        end(f"{printable(str(error.filename))}: {error.strerror}", 2)
     except TrainingError as error:
         end(str(error), 1)
     except Interrupted as interruption:

@@ -8,7 +8,7 @@ end a stage, as a notebook's backend of matplotlib does where it is not installe
 import os
 
 # Of the libraries: kernels, precision, threads, backend, types of data.
-PREFIXES = ("TF_", "ONEDNN_", "DNNL_", "XLA_", "NVIDIA_TF32_", "KERAS_", "LOKY_", "MPLBACKEND")
+PREFIXES = ("TF_", "ONEDNN_", "DNNL_", "XLA_", "NVIDIA_TF32_", "KERAS_", "MPLBACKEND")
 # What TensorFlow says, and how it allots a GPU's memory.
 HARMLESS = ("TF_CPP_", "TF_GPU_ALLOCATOR")
 for name in [*os.environ]:

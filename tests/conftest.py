@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.project import ROOT, STAGES, Project, default_params, small_params, succeed, write_params
 
-TOP_LEVEL = [".dvcignore", ".gitignore", "dvc.yaml", "params.yaml"]
+TOP_LEVEL = [".dvcignore", ".gitattributes", ".gitignore", "dvc.yaml", "params.yaml"]
 TEMPLATES = [p.relative_to(ROOT).as_posix() for p in (ROOT / ".dvc/plots").glob("*.json")]
 DVC_FILES = [".dvc/.gitignore", ".dvc/config", *TEMPLATES]
 

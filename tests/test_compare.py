@@ -1,6 +1,7 @@
 """Whether one model is better than another, told from their predictions."""
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from scipy.stats import binomtest
 
 from stages.compare import difference
+from stages.errors import InputError
+from stages.tables import PREDICTIONS, parse_table
 from tests.project import Project, Run, assert_refused, put, run
 
 
@@ -53,6 +56,64 @@ def test_revisions_and_the_workspace(reproduced: Callable[[Path], Project], tmp_
     table.write_text("".join(table.read_text().splitlines(keepends=True)[:101]))
     assert_refused(compare(project, "HEAD"), "200 and 100 test images; the same are needed")
     assert_refused(compare(project, "nowhere"), "plots/predictions.csv of nowhere: ")
+
+
+def test_project_in_a_subfolder(reproduced: Callable[[Path], Project], tmp_path: Path) -> None:
+    """Of a Git repository, as `dvc init --subdir` makes it; seen from a folder of its own, too."""
+    project = reproduced(tmp_path / "repository/project")
+    shutil.rmtree(project.folder / ".git")
+    repository = Project(project.folder.parent)
+    repository.git("init", "--quiet")
+    repository.git("config", "user.name", "Test")
+    repository.git("config", "user.email", "test@example.com")
+    repository.commit("Start")
+    params = project.params()
+    put(params, "evaluate.tta", "none")
+    project.write(params)
+    project.dvc("exp", "run", "--name", "plain")
+    lines = compare(project, "HEAD").stdout.splitlines()
+    assert [line.split()[0] for line in lines[:2]] == ["HEAD", "workspace"]
+    for revisions in (("HEAD", "workspace"), ("HEAD", "plain")):
+        found = compare(project, *revisions)
+        assert (found.returncode, found.stdout.splitlines()[2:]) == (0, lines[2:]), found.stderr
+    assert compare(project, "workspace", "plain").stdout.splitlines()[-1].startswith("both are")
+    inside = run(["python", "-m", "stages.compare", "HEAD"], project.folder / "plots")
+    assert inside.stdout.splitlines() == lines
+
+
+TABLE = "index,actual,predicted,confidence\n0,cat,cat,0.5\n1,ship,frog,0.25\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "not a readable CSV file"),
+        ("index,actual,predicted,confidence\n", "no rows"),
+        (TABLE.replace("actual", "real"), "no column actual; found index, real, "),
+        (f"<<<<<<< HEAD\n{TABLE}", "no column index; found <<<<<<< HEAD"),
+        (f"{TABLE}=======\n", "line 4, column index: '======='; allowed is a whole number"),
+        (TABLE.replace("frog", "whale"), "line 3, column predicted: 'whale'; allowed is airplane"),
+        (TABLE.replace("0.25", ""), "line 3, column confidence: ''; allowed is a finite number"),
+        (TABLE.replace("0.25", "nan"), "line 3, column confidence: 'nan'"),
+        (TABLE.replace("1,", "1.5,"), "line 3, column index: '1.5'; allowed is a whole number"),
+        (f"{TABLE}2,cat,cat,0.5,6\n", "not a readable CSV file"),
+        (f"{TABLE}\n", "line 4, column index: ''"),
+    ],
+)
+def test_damaged_table(text: str, says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_table(text, "plots/predictions.csv", PREDICTIONS)
+    assert str(caught.value).startswith(f"plots/predictions.csv: {says}")
+    assert str(caught.value).isprintable()
+
+
+def test_damaged_revision(reproduced: Callable[[Path], Project], tmp_path: Path) -> None:
+    project = reproduced(tmp_path)
+    path = project.folder / "plots/predictions.csv"
+    path.write_text(path.read_text().replace("cat", ">>>>>>> theirs", 1))
+    result = compare(project, "HEAD")
+    assert_refused(result, "plots/predictions.csv of workspace: line ", "'>>>>>>> theirs'")
+    assert_refused(compare(project, ""), "plots/predictions.csv of : no name of a revision")
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ def readers_of(path: Path) -> set[str]:
         "models": {"train"},
         "device.py": {"train", "evaluate"},
         "arrays.py": {"preprocess", "train", "evaluate", "plots"},
+        "processors.py": {"train", "evaluate"},
         "settings.py": {"train", "evaluate", "plots"},
         "tables.py": {"plots"},
     }
@@ -83,6 +84,48 @@ def test_edit_of_a_source_file(project: Project, path: Path) -> None:
     with (project.folder / path).open("a") as file:
         file.write("# A comment.\n")
     assert project.changed() == readers_of(path)
+
+
+# What vim, Emacs, JetBrains, Kate, notebooks, merges, file managers and network disks leave.
+LITTER = [".loop.py.swp", "loop.py~", "4913", "#loop.py#", ".loop.py.kate-swp", "loop.py.orig"]
+LITTER += [".idea/x.py", ".ipynb_checkpoints/loop-checkpoint.py", "Untitled.ipynb", ".DS_Store"]
+LITTER += ["._loop.py", "Thumbs.db", "desktop.ini", ".nfs0001", ".fuse_hidden1", ".directory"]
+IN_DATA = [".DS_Store", "._x", "Thumbs.db", "desktop.ini", ".nfs0001", "images.npy~", "#x#"]
+
+
+def litter(folder: Path, names: list[str]) -> None:
+    """Leave files in a folder, and the dangling link by which Emacs locks one."""
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("left by another program")
+    (folder / ".#loop.py").symlink_to("user@host.123:456")
+
+
+def test_files_of_editors_change_nothing(
+    reproduced: Callable[[Path], Project], tmp_path: Path
+) -> None:
+    project = reproduced(tmp_path)
+    litter(project.folder / "stages/train", LITTER)
+    for name in ("raw", "processed/train"):
+        litter(project.folder / "data" / name, IN_DATA)
+    litter(project.folder / "plots", IN_DATA)
+    assert project.changed() == set()
+    assert project.repro("--force", "--single-item", "preprocess") == {"preprocess"}
+    assert project.changed() == set()
+    project.git("add", "plots")
+    assert project.git("diff", "--cached", "--name-only") == ""
+
+
+def test_clone_with_line_ends_of_windows(
+    reproduced: Callable[[Path], Project], tmp_path: Path
+) -> None:
+    project = reproduced(tmp_path / "project")
+    project.git("clone", "--quiet", "--config", "core.autocrlf=true", ".", str(tmp_path / "clone"))
+    clone = Project(tmp_path / "clone")
+    (clone.folder / ".dvc/cache").symlink_to(project.folder / ".dvc/cache")
+    clone.dvc("checkout")
+    assert clone.changed() == set()
+    assert clone.git("status", "--porcelain") == ""
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_metrics_follow_from_the_model(trained: Path, tmp_path: Path, tta: Tta) 
     np.testing.assert_allclose(confidence, probabilities.max(1), atol=1e-5)
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "another network"])
+@pytest.mark.parametrize("damage", ["missing", "truncated", "another network", "not finite"])
 def test_unusable_model_is_refused(trained: Path, tmp_path: Path, damage: str) -> None:
     (tmp_path / "data").symlink_to(trained / "data")
     shutil.copy(trained / "params.yaml", tmp_path)
@@ -116,6 +116,10 @@ def test_unusable_model_is_refused(trained: Path, tmp_path: Path, damage: str) -
         path.write_bytes((trained / "models/model.keras").read_bytes()[:-1000])
     elif damage == "another network":
         keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)]).save(path)
+    elif damage == "not finite":
+        model = keras.saving.load_model(trained / "models/model.keras", safe_mode=True)
+        model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
+        model.save(path)
     result = run_stage("evaluate", tmp_path)
     assert_refused(result, "models/model.keras: ")
     assert not (tmp_path / "metrics").exists()

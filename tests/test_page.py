@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser
 
-from tests.project import Project, put, run
+from tests.project import Project, assert_refused, put, run
 
 FILES = ["plots_calibration_csv", "plots_history_csv", "plots_predictions_csv"]
 CHARTS = ["accuracy", "confusion", "f1", "loss", *FILES]
@@ -41,6 +41,20 @@ def project(
     project.write(params)
     assert project.repro() == {"evaluate", "plots"}
     return project
+
+
+def test_page_made_elsewhere(make_project: Callable[[Path], Project], tmp_path: Path) -> None:
+    """In a folder of the project it is the project's; in another there is none to be made."""
+    project = make_project(tmp_path / "project")
+    result = run(["python", "-m", "stages.page"], project.folder / "stages")
+    assert result.returncode == 0, result.stderr
+    assert "tmp/page.html" in (project.folder / ".dvc/config.local").read_text()
+    assert (project.folder / ".dvc/tmp/page.html").exists()
+    assert not (project.folder / "stages/.dvc").exists()
+    other = tmp_path / "other"
+    other.mkdir()
+    assert_refused(run(["python", "-m", "stages.page"], other), "dvc.yaml: missing; ")
+    assert not [*other.iterdir()]
 
 
 @pytest.mark.parametrize(

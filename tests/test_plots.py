@@ -106,3 +106,34 @@ def test_damaged_table_is_refused(folder: Path, name: str, damage: str) -> None:
         path.write_text("" if damage == "empty" else "a,b\n1,2\n")
     assert_refused(run_stage("plots", folder), f"plots/{name}: ")
     assert not list(folder.glob("plots/*.png"))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "says"),
+    [
+        ("predictions.csv", "\n0,", "\n5000,", "predictions.csv: index 5000; allowed are 0 to 199"),
+        ("predictions.csv", "\n0,", "\n-1,", "predictions.csv: index -1; allowed are 0 to 199"),
+        ("history.csv", "\n1,", "\n<<<<<<< HEAD\n1,", "history.csv: line 2, column epoch: '<<<"),
+        (
+            "calibration.csv",
+            "\n",
+            "\n=======\n",
+            "calibration.csv: line 2, column confidence: '===",
+        ),
+    ],
+)
+def test_damaged_rows_are_refused(folder: Path, name: str, old: str, new: str, says: str) -> None:
+    write_params(folder, params_of_project())
+    path = folder / "plots" / name
+    path.write_text(path.read_text().replace(old, new, 1))
+    assert_refused(run_stage("plots", folder), f"plots/{says}")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "null", "[" * 100_000, '{"expected_calibration_error": NaN}']
+)
+def test_damaged_metrics_are_refused(folder: Path, content: str) -> None:
+    write_params(folder, params_of_project())
+    (folder / "metrics/evaluate.json").write_text(content)
+    result = run_stage("plots", folder)
+    assert_refused(result, "metrics/evaluate.json: ", "expected_calibration_error")

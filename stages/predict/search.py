@@ -32,11 +32,11 @@ def pictures_in(folder: Path) -> list[Path]:
             folders.clear()
             continue
         listed.add(os.path.realpath(place))
-        found += [
+        found.extend(
             Path(place, name)
             for name in names
             if extensions.get(Path(name).suffix.lower()) in Image.OPEN
             # What macOS leaves beside x.png on a disk that cannot hold all of it.
             and not name.startswith("._")
-        ]
+        )
     return found

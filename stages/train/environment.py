@@ -7,6 +7,7 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 from stages import device  # Before TensorFlow, which reads what it sets.
+from stages.processors import INSTRUCTION_SETS
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip
@@ -32,7 +33,7 @@ def environment(device_type: str) -> dict[str, object]:
         "machine": platform.machine(),
         "processor": processor(),
         "caches": caches(),
-        "instruction_sets": " ".join(device.INSTRUCTION_SETS),
+        "instruction_sets": " ".join(INSTRUCTION_SETS),
         "blas": blas_kernels(),
         "threads": device.THREADS,
     }

@@ -83,7 +83,7 @@ def run(
 
     Raises:
         InputError: the device that is wanted is not there, or has too little memory.
-        TrainingError: the loss or a weight is not finite, or a newer training takes its place.
+        TrainingError: the loss or an answer is not finite, or a newer training takes its place.
     """
     place = device.select(wanted)
     facts = environment(place.device_type)
@@ -103,8 +103,8 @@ def run(
             write_history(rows)
     print(f"trained for {time.monotonic() - start:.0f} s")
     # The loss of a batch is measured before its step, so of the last step nothing is known yet.
-    if not all(np.isfinite(weight).all() for weight in training.model.get_weights()):
-        raise TrainingError("the trained weights are not finite; try a lower learning_rate")
+    if not np.isfinite(training.model(training_data[0][:100], training=False)).all():
+        raise TrainingError("the trained model's answers are not finite; try a lower learning_rate")
 
     save_model(with_stock_layers(training.model), MODEL)
     metrics = summary(training.model, len(training_data[0]), recipe.epochs, rows[-1])
