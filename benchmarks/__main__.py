@@ -41,7 +41,7 @@ Row = tuple[str, ...]
 
 
 def flops(widths: list[int]) -> int:
-    """Give the floating-point operations of one training step on one image, convolutions only.
+    """Return the floating-point operations of one training step on one image, convolutions only.
 
     Those of direct convolution, a multiplication and an addition counted as two, forward, backward
     for the inputs and backward for the weights. Ours gets the same with fewer.
@@ -56,7 +56,7 @@ def flops(widths: list[int]) -> int:
 
 
 def throughputs(recipe: dict, rounds: int, seconds: float) -> tuple[Rates, Rates]:
-    """Give images per second of ours and of PyTorch, by settings, taken in turns."""
+    """Return images per second of ours and of PyTorch, by settings, taken in turns."""
     mine: Rates = {}
     theirs: Rates = {}
     for _ in range(rounds):
@@ -71,18 +71,18 @@ def throughputs(recipe: dict, rounds: int, seconds: float) -> tuple[Rates, Rates
 
 
 def best(rates: Rates) -> str:
-    """Give the settings with the highest median."""
+    """Return the settings with the highest median."""
     return max(rates, key=lambda name: median(rates[name]))
 
 
 def shown(values: list[float], digits: int = 0) -> str:
-    """Give median and range."""
+    """Return median and range."""
     low, middle, high = (f"{f(values):.{digits}f}" for f in (min, median, max))
     return f"{middle} ({low} to {high})"
 
 
 def passed(rows: list[dict[str, Any]], accuracy: float, which: str) -> str:
-    """Give when a training passed an accuracy."""
+    """Return when a training passed an accuracy."""
     row = next((row for row in rows if row[which] >= accuracy), None)
     return f"{row['seconds']:.0f} s (epoch {row['epoch']:.0f})" if row else "not reached"
 
@@ -96,7 +96,7 @@ def print_table(rows: list[Row]) -> None:
 
 
 def step_rows(mine: Rates, theirs: Rates, peak: float, widths: list[int]) -> list[Row]:
-    """Give the table's rows about airbench94's training step."""
+    """Return the table's rows about airbench94's training step."""
     rows: list[Row] = [(f"images/s, {name}", shown(mine[name]), "", "") for name in mine]
     rows += [(f"images/s, {name}", "", shown(theirs[name]), "") for name in theirs]
     my_rate, their_rate = (median(rates[best(rates)]) for rates in (mine, theirs))
@@ -113,7 +113,7 @@ def step_rows(mine: Rates, theirs: Rates, peak: float, widths: list[int]) -> lis
 
 
 def short_rows(recipe: dict, tutorial_recipe: dict, seconds: float) -> list[Row]:
-    """Give the rows about the time to the tutorial's accuracy, the tutorial timed in between."""
+    """Return the rows about the time to the tutorial's accuracy, the tutorial timed in between."""
     rates = tutorial(tutorial_recipe, seconds)
     trainings = []
     for seed in SEEDS:
@@ -133,7 +133,7 @@ def short_rows(recipe: dict, tutorial_recipe: dict, seconds: float) -> list[Row]
 
 
 def training_rows(recipe: dict, settings: str, epochs: int) -> list[Row]:
-    """Give the rows about whole trainings, ours and then the peer's of so many epochs."""
+    """Return the rows about whole trainings, ours and then the peer's of so many epochs."""
     mode, batch_size = settings.split(", batch ")
     peer_recipe = recipe | {"epochs": epochs}
     mine = Training(ours("train", recipe, 0), recipe["epochs"])

@@ -6,7 +6,7 @@ from stages import arrays
 
 
 def training_images(count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Give the first so many training images, or all, and labels, however they are split."""
+    """Return the first so many training images, or all, and labels, however they are split."""
     images, labels = arrays.load("train")
     if count is not None and count <= len(labels):
         return images[:count], labels[:count]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def describe() -> str:
-    """Give the processor's name, the cores that may be used, and versions."""
+    """Return the processor's name, the cores that may be used, and versions."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     names = [line.split(": ")[1] for line in lines if line.startswith("model name")]

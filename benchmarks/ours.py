@@ -32,7 +32,7 @@ STEPS_IN_TURN = 5
 def assembled(
     recipe: dict, seed: int = 0, images: int | None = None, deterministic: bool = True
 ) -> Training:
-    """Give what a recipe trains, on the first so many images."""
+    """Return what a recipe trains, on the first so many images."""
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
@@ -41,12 +41,12 @@ def assembled(
 
 
 def step_of(training: Training) -> Callable[[tf.Tensor, tf.Tensor], None]:
-    """Give the training step of the first phase."""
+    """Return the training step of the first phase."""
     return compiled_training_step(training.phases[0], training.optimizer, Meter(training.loss))
 
 
 def peak(seconds: float) -> dict:
-    """Give the rate of float32 matrix products of NumPy and TensorFlow, FLOP/s."""
+    """Return the rate of float32 matrix products of NumPy and TensorFlow, FLOP/s."""
     side = 4096
     x = np.random.default_rng(0).random((side, side), np.float32)
     tensor = tf.constant(x)
@@ -59,7 +59,7 @@ def peak(seconds: float) -> dict:
 
 
 def throughput(batch_size: int, recipe: dict, seconds: float, deterministic: bool = True) -> dict:
-    """Give images per second of each training step, on one batch at full resolution."""
+    """Return images per second of each training step, on one batch at full resolution."""
     recipe |= {"batch_size": batch_size}
     if recipe["model"] == "airbench":
         recipe |= {"low_resolution_share": 0.0}
@@ -75,7 +75,7 @@ def throughput(batch_size: int, recipe: dict, seconds: float, deterministic: boo
 
 
 def outside(recipe: dict, images: int) -> dict:
-    """Give the time of an epoch as the loop takes it, and of as many steps on one batch, s.
+    """Return the time of an epoch as the loop takes it, and of as many steps on one batch, s.
 
     A few steps of the one and of the other in turns, so that both see the same machine. The next
     batch is ready before and after each turn, so none is made on the other's time.
@@ -100,7 +100,7 @@ def outside(recipe: dict, images: int) -> dict:
 
 
 def train_and_test(recipe: dict, seed: int, images: int | None = None) -> Iterator[dict]:
-    """Give the results after each epoch; only training is on the clock, start included.
+    """Return the results after each epoch; only training is on the clock, start included.
 
     On the first so many training images.
     """

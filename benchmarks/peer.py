@@ -64,7 +64,7 @@ class Network(nn.Module):
         self.head.weight.data /= self.head.weight.data.std()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give the logits (n, 10) of images (n, 3, 32, 32)."""
+        """Return the logits (n, 10) of images (n, 3, 32, 32)."""
         x = self.blocks(F.gelu(self.whitening(x)))
         return self.head(x.amax((2, 3))) / x.shape[1]
 
@@ -107,7 +107,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def standardized(images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Give images (n, 3, 32, 32), standardized, and labels (n,)."""
+    """Return images (n, 3, 32, 32), standardized, and labels (n,)."""
     images = (images - MEAN) / DEVIATION
     return torch.from_numpy(images).permute(0, 3, 1, 2), torch.tensor(labels).long()
 
@@ -115,7 +115,7 @@ def standardized(images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor
 def batches(
     images: Tensor, labels: Tensor, batch_size: int, shift: int, epochs: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Give images and labels of each batch: alternating flip and translation."""
+    """Return images and labels of each batch: alternating flip and translation."""
     flipped = torch.rand(len(images)) < 0.5
     images = torch.where(flipped[:, None, None, None], images.flip(-1), images)
     padded = F.pad(images, (shift,) * 4, "reflect").permute(0, 2, 3, 1).contiguous()
@@ -129,7 +129,7 @@ def batches(
 
 
 def accuracies(network: Network, images: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Give the accuracy without and with flip and translation at test time."""
+    """Return the accuracy without and with flip and translation at test time."""
     network.eval()
     padded = F.pad(images, (1,) * 4, "reflect")
     views = [(0.5, images), (0.25, padded[..., :32, :32]), (0.25, padded[..., 2:, 2:])]
@@ -147,7 +147,7 @@ def accuracies(network: Network, images: Tensor, labels: Tensor) -> tuple[float,
 
 
 def optimizers(network: Network, recipe: dict, batch_size: int) -> list[torch.optim.Optimizer]:
-    """Give SGD for biases and head, Muon for convolutions; the loss is a batch's sum."""
+    """Return SGD for biases and head, Muon for convolutions; the loss is a batch's sum."""
     bias, head = recipe["bias_learning_rate"], recipe["head_learning_rate"]
     decay = recipe["weight_decay"] * batch_size
     offsets = [n.bias for n in network.modules() if isinstance(n, nn.BatchNorm2d)]
@@ -164,7 +164,7 @@ def optimizers(network: Network, recipe: dict, batch_size: int) -> list[torch.op
 
 
 def train(recipe: dict, batch_size: int, mode: str, seed: int) -> Iterator[dict]:
-    """Give the results after each epoch; only training is on the clock, start included."""
+    """Return the results after each epoch; only training is on the clock, start included."""
     test = standardized(*arrays.load("test"))
     start = time.monotonic()
     torch.manual_seed(seed)
@@ -189,7 +189,7 @@ def train(recipe: dict, batch_size: int, mode: str, seed: int) -> Iterator[dict]
 def prepared(
     recipe: dict, batch_size: int, mode: str
 ) -> tuple[Network, Callable[[Tensor, Tensor, float, float], None]]:
-    """Give the network and its training step; rates are given as shares of the first ones."""
+    """Return the network and its training step; rates are given as shares of the first ones."""
     network = Network(
         recipe["widths"], recipe["batch_norm_momentum"], recipe["batch_norm_epsilon"]
     ).to(memory_format=torch.channels_last)
@@ -217,7 +217,7 @@ def prepared(
 
 
 def throughput(recipe: dict, batch_size: int, mode: str, seconds: float) -> list[float]:
-    """Give images per second of each step on one batch."""
+    """Return images per second of each step on one batch."""
     _, step = prepared(recipe, batch_size, mode)
     x, y = torch.rand(batch_size, 3, 32, 32), torch.randint(0, 10, (batch_size,))
     x = x.to(memory_format=torch.channels_last)

@@ -11,26 +11,26 @@ PEER_PYTHON = Path(".venv-bench/bin/python")
 
 
 def call(command: list[str]) -> Iterator[dict[str, Any]]:
-    """Give each line of JSON that a measuring program prints among others, and say what runs."""
+    """Return each line of JSON that a measuring program prints among others, and say what runs."""
     print("running", *(part for part in command[1:] if not part.startswith("{")), flush=True)
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     yield from (json.loads(line) for line in result.stdout.splitlines() if line.startswith("{"))
 
 
 def ours(what: str, *arguments: object) -> list[str]:
-    """Give the command of a measurement of this project."""
+    """Return the command of a measurement of this project."""
     texts = [json.dumps(argument) for argument in arguments]
     return [sys.executable, "-m", "benchmarks.ours", what, *texts]
 
 
 def peer(what: str, batch_size: int, mode: str, recipe: dict, last: float) -> list[str]:
-    """Give the command of a measurement of PyTorch."""
+    """Return the command of a measurement of PyTorch."""
     command = [str(PEER_PYTHON), "-m", "benchmarks.peer", what, str(batch_size), mode]
     return [*command, json.dumps(recipe), str(last)]
 
 
 def tutorial(recipe: dict, seconds: float) -> list[float]:
-    """Give images per second of the tutorial as written."""
+    """Return images per second of the tutorial as written."""
     module = "benchmarks.tutorial_as_written"
     (row,) = call([sys.executable, "-m", module, json.dumps(recipe), str(seconds)])
     return row["images_per_second"]

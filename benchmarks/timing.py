@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 def timed(work: Callable[[], object], seconds: float, warm_up: int = 2) -> list[float]:
-    """Give how long each repetition took, s, over a span of `seconds`."""
+    """Return how long each repetition took, s, over a span of `seconds`."""
     for _ in range(warm_up):
         work()
     durations: list[float] = []

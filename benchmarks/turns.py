@@ -27,7 +27,7 @@ class Training:
 
     @property
     def share(self) -> float:
-        """Give the share of the epochs that are done."""
+        """Return the share of the epochs that are done."""
         return len(self.rows) / self.epochs
 
     def take_turn(self) -> None:

@@ -43,14 +43,14 @@ def encode(images: np.ndarray, labels: np.ndarray) -> bytes:
 
 
 def decode(records: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Give images, uint8 (n, 32, 32, 3) of 0 to 255, and labels, uint8 (n,) of 0 to 9."""
+    """Return images, uint8 (n, 32, 32, 3) of 0 to 255, and labels, uint8 (n,) of 0 to 9."""
     table = np.frombuffer(records, np.uint8).reshape(-1, RECORD_BYTES)
     images = table[:, 1:].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
     return images, table[:, 0]
 
 
 def recognize(content: bytes) -> str | None:
-    """Give the name of the published batch file with this content, or None."""
+    """Return the name of the published batch file with this content, or None."""
     found = hashlib.sha256(content).hexdigest()
     return next((name for name, pinned in SHA256.items() if pinned == found), None)
 

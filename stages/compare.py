@@ -38,7 +38,7 @@ def right(revision: str) -> pd.Series:
 
 
 def interval(correct: pd.Series) -> str:
-    """Give the accuracy with Wilson's 95 % interval."""
+    """Return the accuracy with Wilson's 95 % interval."""
     proportion = binomtest(int(correct.sum()), len(correct)).proportion_ci(method="wilson")
     return f"{correct.mean():.2%}, 95 % interval {proportion.low:.2%} to {proportion.high:.2%}"
 

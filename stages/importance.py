@@ -27,7 +27,7 @@ WRITERS = {
 
 
 def experiments(revision: str | None, metric: str) -> pd.DataFrame:
-    """Give the finished experiments derived from a commit: metric and parameters, a row for each.
+    """Return the finished experiments derived from a commit: metric and parameters, a row for each.
 
     Raises:
         InputError: there is no such commit, no such metric, or there are too few experiments.
@@ -68,7 +68,7 @@ def is_number(values: pd.Series) -> bool:
 
 
 def importance(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Give of each parameter how many values it has, the best for a high metric, its correlation.
+    """Return of each parameter how many values it has, the best for a high metric, its correlation.
 
     The rank correlation is Spearman's, "The proof and measurement of association between two
     things", 1904: 1 where the metric grows whenever the parameter does, -1 where it falls; missing
@@ -88,7 +88,7 @@ def importance(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def chart(table: pd.DataFrame, metric: str) -> dict[str, Any]:
-    """Give a Vega-Lite chart with a panel for each parameter and a point for each experiment."""
+    """Return a Vega-Lite chart with a panel for each parameter and a point for each experiment."""
     # In Vega, a dot leads into a nested object.
     names = {name: name.replace(".", " ") for name in table.columns}
     rows = table.rename(columns=names)

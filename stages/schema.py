@@ -33,7 +33,7 @@ class Document(Section):
 
 
 def schema() -> dict[str, Any]:
-    """Give the schema, in draft 7, which editors know best."""
+    """Return the schema, in draft 7, which editors know best."""
     return {"$schema": "http://json-schema.org/draft-07/schema#"} | Document.model_json_schema()
 
 

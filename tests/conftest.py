@@ -20,7 +20,7 @@ Making = Callable[[Path], None]
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str, Making], Path]:
-    """Give a function that fills a folder, once for all workers; it is not to be changed then."""
+    """Return a function that fills a folder, once for all workers; it is not to be changed then."""
     own = tmp_path_factory.getbasetemp()
     shared = own if worker_id == "master" else own.parent
 
@@ -38,7 +38,7 @@ def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[
 
 @pytest.fixture(scope="session")
 def raw(once: Callable[[str, Making], Path]) -> Path:
-    """Give a folder of the published files, brought by the stage fetch."""
+    """Return a folder of the published files, brought by the stage fetch."""
 
     def make(folder: Path) -> None:
         params = default_params()
@@ -52,7 +52,7 @@ def raw(once: Callable[[str, Making], Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def arrays(raw: Path, once: Callable[[str, Making], Path]) -> Path:
-    """Give a folder with data/raw and the few arrays of `small_params`."""
+    """Return a folder with data/raw and the few arrays of `small_params`."""
 
     def make(folder: Path) -> None:
         (folder / "data").mkdir()
@@ -65,7 +65,7 @@ def arrays(raw: Path, once: Callable[[str, Making], Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(arrays: Path, once: Callable[[str, Making], Path]) -> Path:
-    """Give a folder in which train and evaluate have run on `arrays`."""
+    """Return a folder in which train and evaluate have run on `arrays`."""
 
     def make(folder: Path) -> None:
         (folder / "data").symlink_to(arrays / "data")
@@ -78,7 +78,7 @@ def trained(arrays: Path, once: Callable[[str, Making], Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def make_project(raw: Path) -> Callable[[Path], Project]:
-    """Give a function that makes the project anew, small, as a Git repository in a folder."""
+    """Return a function that makes the project anew, small, as a Git repository in a folder."""
 
     def make(folder: Path) -> Project:
         shutil.copytree(
@@ -108,7 +108,7 @@ def copy_or_link(source: str, target: str) -> None:
 def reproduced(
     make_project: Callable[[Path], Project], once: Callable[[str, Making], Path]
 ) -> Callable[[Path], Project]:
-    """Give a function that copies a project whose first `dvc repro` has run and is committed."""
+    """Return a function that copies a project whose first `dvc repro` has run and is committed."""
 
     def make(folder: Path) -> None:
         project = make_project(folder)
@@ -128,7 +128,7 @@ def reproduced(
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Give a real browser, Chromium."""
+    """Return a real browser, Chromium."""
     names = ("chromium", "chromium-browser", "google-chrome")
     path = next(filter(None, map(shutil.which, names)), None)
     if path is None:

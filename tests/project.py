@@ -20,7 +20,7 @@ Run = subprocess.CompletedProcess[str]
 
 
 def environment_of_tests(**more: str) -> dict[str, str]:
-    """Give an environment with this interpreter's programs and the project's modules."""
+    """Return an environment with this interpreter's programs and the project's modules."""
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return os.environ | {"PATH": programs, "PYTHONPATH": str(ROOT)} | more
 
@@ -53,22 +53,22 @@ def assert_refused(result: Run, *parts: str) -> None:
 
 
 def stages_run(output: str) -> set[str]:
-    """Give the names of the stages whose command ran, by what DVC printed."""
+    """Return the names of the stages whose command ran, by what DVC printed."""
     return set(re.findall(r"^Running stage '(\w+)':$", output, re.MULTILINE))
 
 
 def name_of(value: Any) -> str:
-    """Give the name of a test's parameter, the same in every worker, whatever order a set has."""
+    """Return the name of a test's parameter, the same in every worker, whatever order a set has."""
     return " ".join(sorted(value)) or "none" if isinstance(value, set) else str(value)
 
 
 def default_params() -> Params:
-    """Give the params.yaml of the project."""
+    """Return the params.yaml of the project."""
     return yaml.safe_load((ROOT / "params.yaml").read_text())
 
 
 def get(params: Params, key: str) -> Any:
-    """Give the value at a dotted key."""
+    """Return the value at a dotted key."""
     for part in key.split("."):
         params = params[part]
     return params
@@ -88,7 +88,7 @@ def write_params(folder: Path, params: Params) -> None:
 
 
 def small_params(raw: Path) -> Params:
-    """Give parameters that train a small network on a few real images in seconds."""
+    """Return parameters that train a small network on a few real images in seconds."""
     params = default_params()
     params["fetch"]["sources"] = [str(raw)]
     params["preprocess"] |= {"train_size": 500, "test_size": 200}
@@ -128,7 +128,7 @@ class Project:
         return stages_run(self.dvc("repro", *arguments))
 
     def changed(self) -> set[str]:
-        """Give the stages that `dvc status` finds changed themselves.
+        """Return the stages that `dvc status` finds changed themselves.
 
         By DVC's own function instead of its command, which takes three times as long to start.
         """
@@ -142,7 +142,7 @@ class Project:
         self.git("commit", "--quiet", "--message", message)
 
     def params(self) -> Params:
-        """Give the parameters."""
+        """Return the parameters."""
         return yaml.safe_load((self.folder / "params.yaml").read_text())
 
     def write(self, params: Params) -> None:

@@ -45,7 +45,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content[start:])
 
     def send_html(self) -> None:
-        """Give a page instead of the archive, as a proxy that wants a login does."""
+        """Return a page instead of the archive, as a proxy that wants a login does."""
         self.send_response(200)
         self.end_headers()
         self.wfile.write(PAGE)
@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_error(500)
 
     def send_slow(self) -> None:
-        """Give five bytes a second for as long as anyone listens."""
+        """Return five bytes a second for as long as anyone listens."""
         self.stream(b"x", 0.2)
 
     def send_silence(self) -> None:
@@ -63,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
         self.stream(b"", 0.2)
 
     def send_endless(self) -> None:
-        """Give zeros for as long as anyone listens."""
+        """Return zeros for as long as anyone listens."""
         self.stream(bytes(1 << 20), 0)
 
     def stream(self, chunk: bytes, pause: float) -> None:

@@ -25,7 +25,7 @@ Options = dict[str, str]
 
 @contextmanager
 def folder(place: Path) -> Iterator[tuple[str, Options]]:
-    """Give the address of a folder."""
+    """Return the address of a folder."""
     yield str(place / "shared"), {}
 
 

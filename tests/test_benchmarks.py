@@ -59,7 +59,7 @@ def test_a_run_is_recorded(reproduced: Callable[[Path], Project], tmp_path: Path
 
 
 def program(name: str, epochs: int, log: Path, fails: bool = False) -> list[str]:
-    """Give a program that notes in `log` when an epoch of it starts."""
+    """Return a program that notes in `log` when an epoch of it starts."""
     text = f"""
 import sys
 from pathlib import Path

@@ -21,7 +21,7 @@ HEAVY = {"tensorflow", "keras"}
 
 
 def files_of(module: str, root: Path) -> list[Path]:
-    """Give the project's files that importing `module` runs, parents included."""
+    """Return the project's files that importing `module` runs, parents included."""
     parts = module.split(".")
     files = []
     for count in range(1, len(parts) + 1):
@@ -31,7 +31,7 @@ def files_of(module: str, root: Path) -> list[Path]:
 
 
 def imported(file: Path) -> set[str]:
-    """Give the names of all modules that a source file may import, wherever in it."""
+    """Return the names of all modules that a source file may import, wherever in it."""
     names = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -43,7 +43,7 @@ def imported(file: Path) -> set[str]:
 
 
 def reached(stage: str, root: Path) -> tuple[set[str], set[str]]:
-    """Give the project's files and the other packages that a stage's entry point imports."""
+    """Return the project's files and the other packages that a stage's entry point imports."""
     entry = root / "stages" / stage / "__main__.py"
     queue = [*files_of(f"stages.{stage}", root), *([entry] if entry.exists() else [])]
     files, packages = set(), set()
@@ -126,7 +126,7 @@ def test_an_unused_dependency_is_found(tmp_path: Path) -> None:
 def traces(
     make_project: Callable[[Path], Project], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
-    """Give what each stage read when it ran."""
+    """Return what each stage read when it ran."""
     folder = tmp_path_factory.mktemp("traced")
     make_project(folder)
     reports = {}

@@ -21,7 +21,7 @@ def compare(project: Project, *revisions: str) -> Run:
 
 
 def predictions(project: Project) -> pd.Series:
-    """Give of each test image whether the workspace's model is right."""
+    """Return of each test image whether the workspace's model is right."""
     table = pd.read_csv(project.folder / "plots/predictions.csv")
     return table["actual"] == table["predicted"]
 

@@ -13,7 +13,7 @@ from tests.project import ROOT, STAGES, TOOLS, Project, default_params, get, nam
 def shared(
     reproduced: Callable[[Path], Project], tmp_path_factory: pytest.TempPathFactory
 ) -> Project:
-    """Give a project whose first `dvc repro` has run and is committed."""
+    """Return a project whose first `dvc repro` has run and is committed."""
     project = reproduced(tmp_path_factory.mktemp("project"))
     assert project.changed() == set()
     return project
@@ -21,13 +21,13 @@ def shared(
 
 @pytest.fixture
 def project(shared: Project) -> Iterator[Project]:
-    """Give the project, to be edited; what Git keeps of it is brought back afterwards."""
+    """Return the project, to be edited; what Git keeps of it is brought back afterwards."""
     yield shared
     shared.git("reset", "--quiet", "--hard")
 
 
 def other(value: Any) -> Any:
-    """Give another value of the same kind, as allowed as the first."""
+    """Return another value of the same kind, as allowed as the first."""
     if isinstance(value, list):
         return [*value, "/another/source"] if isinstance(value[0], str) else [4, 8, 16]
     if isinstance(value, str):
@@ -36,7 +36,7 @@ def other(value: Any) -> Any:
 
 
 def table_of_params() -> list[tuple[str, set[str]]]:
-    """Give each key of params.yaml, and the stages that read it."""
+    """Return each key of params.yaml, and the stages that read it."""
     rows = []
     params = default_params()
     readers = {"seed": {"train"}, "device": {"train", "evaluate"}, "recipe": {"train"}}
@@ -53,7 +53,7 @@ def table_of_params() -> list[tuple[str, set[str]]]:
 
 
 def readers_of(path: Path) -> set[str]:
-    """Give the stages that a source file belongs to, by the folder it is in."""
+    """Return the stages that a source file belongs to, by the folder it is in."""
     folder = path.relative_to("stages").parts[0]
     shared = {
         "models": {"train"},

@@ -46,7 +46,7 @@ def run_on(mount: str, program: str, project: Path, folder: str, size: str = "")
 
 @pytest.fixture
 def project(trained: Path, tmp_path: Path) -> Path:
-    """Give a folder in which each stage can run anew."""
+    """Return a folder in which each stage can run anew."""
     shutil.copytree(trained, tmp_path, symlinks=True, dirs_exist_ok=True)
     data = (tmp_path / "data").resolve()
     (tmp_path / "data").unlink()

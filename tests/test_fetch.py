@@ -31,7 +31,7 @@ REFUSED = "http://127.0.0.1:9/cifar-10-binary.tar.gz"
 
 @pytest.fixture(scope="module")
 def served(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Give a folder with an archive of each encoding."""
+    """Return a folder with an archive of each encoding."""
     folder = tmp_path_factory.mktemp("served")
     make_tar(raw, folder / "binary.tar.gz")
     make_pictures(raw, folder / "pictures.tgz")
@@ -230,7 +230,7 @@ def tar_of(name: str, content: bytes) -> bytes:
 
 
 def link(target: Path) -> bytes:
-    """Give an archive in which a batch file is a link to a file outside."""
+    """Return an archive in which a batch file is a link to a file outside."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as archive:
         member = tarfile.TarInfo("cifar-10-batches-bin/test_batch.bin")

@@ -49,7 +49,7 @@ def images() -> np.ndarray:
 
 @pytest.fixture
 def model(images: np.ndarray) -> keras.Model:
-    """Give a small airbench network, as it is before training."""
+    """Return a small airbench network, as it is before training."""
     return airbench.build([24, 96, 96], 0.6, 1e-12, images, 5e-4, np.random.default_rng(0), True)
 
 

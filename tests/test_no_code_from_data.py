@@ -26,7 +26,7 @@ SOURCES = sorted(
 
 
 def complaints(source: str) -> Iterator[str]:
-    """Give what a source could run code with that it has read."""
+    """Return what a source could run code with that it has read."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             imported = {alias.name.split(".")[0] for alias in node.names}

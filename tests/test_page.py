@@ -32,7 +32,7 @@ CUT = """() => [...document.images].filter(image => image.getBoundingClientRect(
 def project(
     reproduced: Callable[[Path], Project], tmp_path_factory: pytest.TempPathFactory
 ) -> Project:
-    """Give a project with the page's template, in which one result differs from the last commit."""
+    """Return a project with the page's template and one result other than the last commit's."""
     project = reproduced(tmp_path_factory.mktemp("page"))
     result = run(["python", "-m", "stages.page"], project.folder, PYTHONPATH="")
     assert result.returncode == 0, result.stderr

@@ -41,7 +41,7 @@ READERS = {
 
 
 def keys(content: Any, prefix: str = "") -> list[str]:
-    """Give the dotted key of everything that a stage reads by default."""
+    """Return the dotted key of everything that a stage reads by default."""
     if not isinstance(content, dict):
         return []
     found = []

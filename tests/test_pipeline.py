@@ -20,7 +20,7 @@ FROM_TRAIN = {"train", "evaluate", "plots"}
 def project(
     reproduced: Callable[[Path], Project], tmp_path_factory: pytest.TempPathFactory
 ) -> Project:
-    """Give a project whose first `dvc repro` has run and is committed."""
+    """Return a project whose first `dvc repro` has run and is committed."""
     return reproduced(tmp_path_factory.mktemp("a folder with spaces") / "Übung")
 
 

@@ -16,7 +16,7 @@ NAMES = ["samples", "history", "predictions", "mistakes", "confusion", "reliabil
 
 @pytest.fixture
 def folder(trained: Path, tmp_path: Path) -> Path:
-    """Give a folder with all that the stage plots reads."""
+    """Return a folder with all that the stage plots reads."""
     (tmp_path / "data").symlink_to(trained / "data")
     shutil.copytree(trained / "plots", tmp_path / "plots")
     shutil.copytree(trained / "metrics", tmp_path / "metrics")
@@ -34,7 +34,7 @@ def plot(folder: Path, **settings: int) -> dict[str, Image.Image]:
 
 
 def blocks(figure: Image.Image, images: np.ndarray, scale: int) -> list[tuple[int, int]]:
-    """Give where each image stands in a figure, every pixel a square of `scale` pixels."""
+    """Return where each image stands in a figure, every pixel a square of `scale` pixels."""
     pixels = np.asarray(figure.convert("RGB"))
     found = []
     for image in images:

@@ -41,7 +41,7 @@ SLOW = {"epochs": EPOCHS, "batch_size": 20}
 
 @pytest.fixture
 def folder(arrays: Path, tmp_path: Path) -> Path:
-    """Give a folder in which a few epochs of the tutorial, with its dropout, can be trained."""
+    """Return a folder in which a few epochs of the tutorial, with its dropout, can be trained."""
     (tmp_path / "data").symlink_to(arrays / "data")
     params = yaml.safe_load((arrays / "params.yaml").read_text())
     params["recipe"] = "tutorial"
@@ -52,7 +52,7 @@ def folder(arrays: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkpoint:
-    """Give the place of a checkpoint in an empty folder."""
+    """Return the place of a checkpoint in an empty folder."""
     monkeypatch.chdir(tmp_path)
     checkpoint = Checkpoint("0123")
     checkpoint.claim()
@@ -107,7 +107,7 @@ def assert_same_without_interruption(project: Project) -> None:
 
 
 def going_on(output: str) -> Iterator[int]:
-    """Give the epochs after which a training went on, by what it printed."""
+    """Return the epochs after which a training went on, by what it printed."""
     for line in output.splitlines():
         if line.startswith("going on after epoch "):
             yield int(line.split()[4].rstrip(","))

@@ -25,7 +25,7 @@ def test_editors_find_it() -> None:
 
 
 def problems(params: dict[str, Any]) -> list[str]:
-    """Give the dotted keys that do not fit the schema."""
+    """Return the dotted keys that do not fit the schema."""
     validator = jsonschema.Draft7Validator(json.loads(PATH.read_text()))
     return [".".join(map(str, error.path)) for error in validator.iter_errors(params)]
 

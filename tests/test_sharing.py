@@ -19,7 +19,7 @@ SSH = pytest.param("ssh", marks=pytest.mark.skipif(SSHD is None, reason="sshd is
 def origin(
     reproduced: Callable[[Path], Project], tmp_path_factory: pytest.TempPathFactory
 ) -> Project:
-    """Give a project whose first run is committed, and a version of its model tagged."""
+    """Return a project whose first run is committed, and a version of its model tagged."""
     project = reproduced(tmp_path_factory.mktemp("origin"))
     # As `gto` and DVC Studio do it, annotated; DVC looks for no other.
     project.git("tag", "--annotate", "--message", "The first", "classifier@v1.0.0")
@@ -33,7 +33,7 @@ def shared(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Path]:
-    """Give a clone, without a cache, of a project whose results are pushed to a storage."""
+    """Return a clone, without a cache, of a project whose results are pushed to a storage."""
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     with STORAGES[request.param](tmp_path) as (url, options):

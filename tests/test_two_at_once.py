@@ -20,7 +20,7 @@ Training = subprocess.Popen[str]
 
 @pytest.fixture(scope="module")
 def prepared(arrays: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder in which something has been trained without interruption."""
+    """Return a folder in which something has been trained without interruption."""
     folder = tmp_path_factory.mktemp("prepared")
     (folder / "data").symlink_to(arrays / "data")
     params = yaml.safe_load((arrays / "params.yaml").read_text())
@@ -32,7 +32,7 @@ def prepared(arrays: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(prepared: Path, tmp_path: Path) -> Path:
-    """Give a folder in which the same can be trained."""
+    """Return a folder in which the same can be trained."""
     (tmp_path / "data").symlink_to(prepared / "data")
     shutil.copy(prepared / "params.yaml", tmp_path)
     return tmp_path
@@ -60,7 +60,7 @@ def wait_for_checkpoint(folder: Path, process: Training) -> int:
 
 @pytest.fixture
 def abandoned(folder: Path) -> Iterator[tuple[Training, int]]:
-    """Give what started a training and was killed, and the number of the training, which waits."""
+    """Return what started a training and was killed, and the training's number, which waits."""
     with start(("sh", "-c", f"'{TRAIN[0]}' -m stages.train; exit"), folder) as process:
         training = wait_for_checkpoint(folder, process)
         os.kill(training, signal.SIGSTOP)

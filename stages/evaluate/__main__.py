@@ -23,7 +23,7 @@ CALIBRATION = Path("plots/calibration.csv")
 
 
 def predictions_table(probabilities: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """Give a row for each test image: index, actual and predicted class, and the confidence."""
+    """Return a row for each test image: index, actual and predicted class, and the confidence."""
     predicted = probabilities.argmax(axis=1)
     names = np.asarray(CLASSES)
     return pd.DataFrame(
@@ -37,7 +37,7 @@ def predictions_table(probabilities: np.ndarray, labels: np.ndarray) -> pd.DataF
 
 
 def scores(actual: pd.Series, predicted: pd.Series) -> list[dict[str, object]]:
-    """Give precision, recall, F1 (0 where undefined) and number of test images of each class.
+    """Return precision, recall, F1 (0 where undefined) and number of test images of each class.
 
     A list, so that DVC plots it and does not take it for thirty metrics.
     """

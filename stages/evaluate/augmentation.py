@@ -10,7 +10,7 @@ SMALLEST = np.finfo(np.float32).tiny
 
 
 def views(images: np.ndarray, tta: Tta) -> list[tuple[float, np.ndarray]]:
-    """Give views of images (n, height, width, 3) with their weights, which sum to 1.
+    """Return views of images (n, height, width, 3) with their weights, which sum to 1.
 
     `flip` is the image and its mirror image; `flip_translate` takes half of these and half of the
     same two moved by a pixel up and left, and down and right, the border mirrored, as
@@ -31,7 +31,7 @@ def views(images: np.ndarray, tta: Tta) -> list[tuple[float, np.ndarray]]:
 
 
 def answered(model: keras.Model, images: np.ndarray, batch_size: int) -> np.ndarray:
-    """Give class probabilities, float32 (n, 10), of images as they are.
+    """Return class probabilities, float32 (n, 10), of images as they are.
 
     Batch by batch, since `model.predict` reads by tf.data, whose tuning now and then lets it wait
     half as long again (see `stages.train.loop.prepared_ahead`).
@@ -44,7 +44,7 @@ def answered(model: keras.Model, images: np.ndarray, batch_size: int) -> np.ndar
 def predict(
     model: keras.Model, images: np.ndarray, tta: Tta, batch_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give class probabilities with augmentation, and those of the images as they are.
+    """Return class probabilities with augmentation, and those of the images as they are.
 
     Both are float32 (n, 10). Averaged are the logits, as in the paper: the geometric mean of the
     probabilities, normalized.

@@ -8,7 +8,7 @@ import pandas as pd
 
 
 def calibration(confidence: np.ndarray, correct: np.ndarray, bins: int) -> pd.DataFrame:
-    """Give a row for each of `bins` equal bins of confidence in (0, 1] that holds a prediction.
+    """Return a row for each of `bins` equal bins of confidence in (0, 1] that holds a prediction.
 
     Args:
         confidence: probability of the predicted class, float (n,) in (0, 1].
@@ -27,6 +27,6 @@ def calibration(confidence: np.ndarray, correct: np.ndarray, bins: int) -> pd.Da
 
 
 def expected_calibration_error(rows: pd.DataFrame) -> float:
-    """Give the mean distance of confidence and accuracy over the bins, weighted by their count."""
+    """Return the mean distance of confidence and accuracy over the bins, weighted by count."""
     distance = (rows["confidence"] - rows["accuracy"]).abs()
     return float(np.average(distance, weights=rows["count"]))

@@ -16,7 +16,7 @@ import tensorflow as tf  # isort: skip
 
 
 def load_model(path: Path) -> keras.Model:
-    """Give the trained model.
+    """Return the trained model.
 
     Raises:
         InputError: it is damaged, or it does not classify CIFAR-10's images.
@@ -43,7 +43,7 @@ def check(probabilities: np.ndarray, path: Path) -> None:
 def infer(
     path: Path, images: np.ndarray, tta: Tta, batch_size: int, wanted: Device
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give class probabilities with test-time augmentation, and without; float32 (n, 10) both.
+    """Return class probabilities with test-time augmentation, and without; float32 (n, 10) both.
 
     Args:
         path: the model.

@@ -34,7 +34,7 @@ class LimitedStream(io.RawIOBase):
         self._given = 0
 
     def read(self, size: int = -1) -> bytes:
-        """Give the next bytes; raise a SourceError where they are too many."""
+        """Return the next bytes; raise a SourceError where they are too many."""
         chunk = self._stream.read(size)
         self._given += len(chunk)
         if self._given > UNPACKED_LIMIT:
@@ -43,7 +43,7 @@ class LimitedStream(io.RawIOBase):
 
 
 def batches(path: Path) -> Iterator[bytes]:
-    """Give the content of each batch file that the file or folder at `path` may hold.
+    """Return the content of each batch file that the file or folder at `path` may hold.
 
     Raises:
         SourceError: the archive is missing, damaged, too large, or of no known format.
@@ -76,7 +76,7 @@ def batches(path: Path) -> Iterator[bytes]:
 
 
 def tar_batches(stream: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
-    """Give the batch files in a tar: as they are, or put together from pictures and labels."""
+    """Return the batch files in a tar: as they are, or put together from pictures and labels."""
     pictures = {}
     labels = {}
     pickles = False

@@ -63,7 +63,7 @@ def refuse_failure(returncode: int, complaints: str, folder: Path) -> None:
 
 
 def size(folder: Path) -> int:
-    """Give the bytes of all files in `folder`, some of which may vanish meanwhile."""
+    """Return the bytes of all files in `folder`, some of which may vanish meanwhile."""
     total = 0
     for path in folder.rglob("*"):
         try:

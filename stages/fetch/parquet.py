@@ -20,7 +20,7 @@ COLUMNS = {
 
 
 def parquet_batches(file: IO[bytes]) -> Iterator[bytes]:
-    """Give each run of 10,000 rows as a batch file; rows beyond the last full run are ignored.
+    """Return each run of 10,000 rows as a batch file; rows beyond the last full run are ignored.
 
     Raises:
         SourceError: the file is damaged or too large, a column is missing or of another type.

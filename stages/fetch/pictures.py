@@ -15,7 +15,7 @@ PICTURE_SIZE = (SIDE * SIDE, RECORDS)
 
 
 def decode_png(content: bytes, size: tuple[int, int], name: str) -> np.ndarray:
-    """Give the pixels of an RGB picture of `size` (width, height): uint8 (height, width, 3).
+    """Return the pixels of an RGB picture of `size` (width, height): uint8 (height, width, 3).
 
     Raises:
         SourceError: it is not such a picture; the size is checked before anything is decoded.
@@ -34,7 +34,7 @@ def decode_png(content: bytes, size: tuple[int, int], name: str) -> np.ndarray:
 
 
 def check_labels(labels: object, name: str) -> np.ndarray:
-    """Give labels as uint8 (n,); raise a SourceError where one is not an integer of 0 to 9."""
+    """Return labels as uint8 (n,); raise a SourceError where one is not an integer of 0 to 9."""
     array = np.asarray(labels)
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise SourceError(f"{name}: labels are not a list of integers")
@@ -44,12 +44,12 @@ def check_labels(labels: object, name: str) -> np.ndarray:
 
 
 def read_picture(content: bytes, name: str) -> np.ndarray:
-    """Give the images of one picture: uint8 (10000, 32, 32, 3)."""
+    """Return the images of one picture: uint8 (10000, 32, 32, 3)."""
     return decode_png(content, PICTURE_SIZE, name).reshape(RECORDS, SIDE, SIDE, 3)
 
 
 def read_labels(content: bytes, name: str) -> np.ndarray:
-    """Give the labels of a JSON list: uint8 (n,)."""
+    """Return the labels of a JSON list: uint8 (n,)."""
     try:
         return check_labels(json.loads(content), name)
     except ValueError as error:
@@ -57,7 +57,7 @@ def read_labels(content: bytes, name: str) -> np.ndarray:
 
 
 def paired(pictures: dict[str, np.ndarray], labels: dict[str, np.ndarray]) -> Iterator[bytes]:
-    """Give the batch files made of `pictures`, by batch, and `labels`, by train and test."""
+    """Return the batch files made of `pictures`, by batch, and `labels`, by train and test."""
     for name, images in sorted(pictures.items()):
         kind, number = ("test", 0) if name == "test_batch" else ("train", int(name[-1]) - 1)
         batch = labels.get(kind, np.empty(0, np.uint8))[number * RECORDS : (number + 1) * RECORDS]

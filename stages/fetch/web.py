@@ -82,7 +82,7 @@ def _transfer(url: str, target: Path, limits: FetchParams) -> Path:
 
 
 def describe(error: Exception) -> str:
-    """Give the innermost reason of an exception of requests or urllib3, in one line."""
+    """Return the innermost reason of an exception of requests or urllib3, in one line."""
     while True:
         inner = getattr(error, "reason", None) or (error.args[0] if error.args else None)
         if not isinstance(inner, Exception):

@@ -21,7 +21,7 @@ def build(
     generator: np.random.Generator,
     on_cpu: bool,
 ) -> keras.Model:
-    """Give the network: images, float32 (n, 32, 32, 3) in [0, 1], to probabilities (n, 10).
+    """Return the network: images, float32 (n, 32, 32, 3) in [0, 1], to probabilities (n, 10).
 
     Args:
         widths: filters of each block; a block halves height and width.
@@ -73,7 +73,7 @@ def build(
 
 
 def at_side(model: keras.Model, side: int) -> keras.Model:
-    """Give the same network, its weights shared, for images (n, side, side, 3)."""
+    """Return the same network, its weights shared, for images (n, side, side, 3)."""
     x = images = keras.Input((side, side, 3))
     for layer in model.layers[1:]:
         x = layer(x)
@@ -81,7 +81,7 @@ def at_side(model: keras.Model, side: int) -> keras.Model:
 
 
 def whitening_kernel(images: np.ndarray, epsilon: float) -> np.ndarray:
-    """Give filters that decorrelate 2 x 2 patches, and their negatives: (2, 2, 3, 24).
+    """Return filters that decorrelate 2 x 2 patches, and their negatives: (2, 2, 3, 24).
 
     Args:
         images: float (n, height, width, 3), zero mean.
@@ -95,7 +95,7 @@ def whitening_kernel(images: np.ndarray, epsilon: float) -> np.ndarray:
 
 
 def partial_identity(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
-    """Give a kernel (height, width, in, out) whose first `in` filters pass their channel on.
+    """Return a kernel (height, width, in, out) whose first `in` filters pass their channel on.
 
     The remaining filters are uniform, as PyTorch initializes convolutions.
     """

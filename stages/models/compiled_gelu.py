@@ -25,25 +25,25 @@ class CompiledGelu(keras.layers.Activation):
         super().__init__(activation, **settings)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Give GELU of each element."""
+        """Return GELU of each element."""
         return gelu(inputs) if training else super().call(inputs)
 
 
 @tf.custom_gradient
 def gelu(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    """Give GELU of each element, and the function from its gradient to that of `x`."""
+    """Return GELU of each element, and the function from its gradient to that of `x`."""
     return outputs(x), lambda gradient: gradients(x, gradient)
 
 
 @tf.function(jit_compile=True)
 def outputs(x: tf.Tensor) -> tf.Tensor:
-    """Give GELU of each element."""
+    """Return GELU of each element."""
     return keras.activations.gelu(x, approximate=False)
 
 
 @tf.function(jit_compile=True)
 def gradients(x: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-    """Give the gradient for `x` from that for its GELU."""
+    """Return the gradient for `x` from that for its GELU."""
     below = 0.5 + 0.5 * tf.math.erf(x * np.float32(0.5**0.5))
     density = tf.exp(-0.5 * x * x) * np.float32((2 * np.pi) ** -0.5)
     return gradient * (below + x * density)

@@ -14,7 +14,7 @@ STOCK = {
 
 
 def with_stock_layers(model: keras.Model) -> keras.Model:
-    """Give the same network, weights included, with Keras's own layers only."""
+    """Return the same network, weights included, with Keras's own layers only."""
 
     def stock(layer: keras.layers.Layer) -> keras.layers.Layer:
         return STOCK.get(type(layer), type(layer)).from_config(layer.get_config())

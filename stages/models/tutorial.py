@@ -5,7 +5,7 @@ from keras import layers
 
 
 def build(filters: int, dense_units: int, dropout: float, dense_dropout: float) -> keras.Model:
-    """Give the network: images, float32 (n, 32, 32, 3) in [0, 1], to probabilities (n, 10).
+    """Return the network: images, float32 (n, 32, 32, 3) in [0, 1], to probabilities (n, 10).
 
     With the tutorial's 64 filters and 512 units it has 2,180,746 parameters. The ReLU stands on
     both sides of Batch_norm03 there too.

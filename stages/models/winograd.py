@@ -74,7 +74,7 @@ def convolution(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 @cache
 def transforms(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give the transforms along one axis of the images, float32.
+    """Return the transforms along one axis of the images, float32.
 
     Returns:
         The matrix (points * tiles, side) from pixels to points, zero padding included; the matrix
@@ -105,6 +105,6 @@ def transforms(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def outputs_of_tile(side: int) -> int:
-    """Give the tile's side for which `side` pixels need the fewest products."""
+    """Return the tile's side for which `side` pixels need the fewest products."""
     candidates = range(2, len(POINTS))
     return min(candidates, key=lambda m: (-(-side // m) * (m + KERNEL - 1), m))

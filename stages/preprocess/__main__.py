@@ -18,7 +18,7 @@ RAW = Path("data/raw")
 
 
 def split_at(size: int, validation_split: float) -> int:
-    """Give how many of `size` images remain for training, rounded down as Keras does."""
+    """Return how many of `size` images remain for training, rounded down as Keras does."""
     return int(size * (1 - validation_split))
 
 

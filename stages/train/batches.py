@@ -20,11 +20,11 @@ class Shuffled:
         self.seed = seed
 
     def __len__(self) -> int:
-        """Give the number of batches in an epoch; the last one may be smaller."""
+        """Return the number of batches in an epoch; the last one may be smaller."""
         return -(-len(self.labels) // self.batch_size)
 
     def order(self, epoch: int) -> list[np.ndarray]:
-        """Give the indices of each batch."""
+        """Return the indices of each batch."""
         order = stream(self.seed, "order", epoch).permutation(len(self.labels))
         return [
             order[start : start + self.batch_size]
@@ -32,7 +32,7 @@ class Shuffled:
         ]
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Give images and labels of each batch."""
+        """Return images and labels of each batch."""
         for index in self.order(epoch):
             yield self.images[index], self.labels[index]
 
@@ -53,7 +53,7 @@ class FlippedAndTranslated(Shuffled):
         self.mirrored = stream(seed, "flip").random(len(images)) < 0.5
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Give images and labels of each batch, each picked pixel by pixel."""
+        """Return images and labels of each batch, each picked pixel by pixel."""
         generator = stream(self.seed, "translation", epoch)
         side = self.images.shape[1]
         pixels = self.images.reshape(-1, self.images.shape[-1])
@@ -70,7 +70,7 @@ class FlippedAndTranslated(Shuffled):
 
 
 def shrunk(images: np.ndarray, side: int) -> np.ndarray:
-    """Give images, float32 (n, size, size, 3), resized to (n, side, side, 3).
+    """Return images, float32 (n, size, size, 3), resized to (n, side, side, 3).
 
     By two products with the matrix that resizing makes of the identity, since it is linear along
     each axis: four times as fast as resizing each image.

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def fingerprint(settings: object, *arrays: np.ndarray) -> str:
-    """Give 32 hexadecimal digits that change with the settings, the data and the code.
+    """Return 32 hexadecimal digits that change with the settings, the data and the code.
 
     The code is that of the modules of `stages` that are imported by now.
 

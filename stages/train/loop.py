@@ -34,14 +34,14 @@ class Meter:
         self.accuracy = keras.metrics.SparseCategoricalAccuracy()
 
     def measure(self, labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-        """Give the mean loss of a batch, and count it."""
+        """Return the mean loss of a batch, and count it."""
         value = self.loss(tf.one_hot(labels, len(CLASSES)), probabilities)
         self.loss_mean.update_state(value, sample_weight=tf.shape(labels)[0])
         self.accuracy.update_state(labels, probabilities)
         return value
 
     def results(self, prefix: str = "") -> Row:
-        """Give loss and accuracy, their names after `prefix`, and start anew."""
+        """Return loss and accuracy, their names after `prefix`, and start anew."""
         row = {
             f"{prefix}loss": self.loss_mean.result(),
             f"{prefix}accuracy": self.accuracy.result(),
@@ -109,7 +109,7 @@ def train(
 def compiled_training_step(
     phase: Phase, optimizer: keras.optimizers.Optimizer, meter: Meter
 ) -> Step:
-    """Give the function that takes one step on a batch of images and labels."""
+    """Return the function that takes one step on a batch of images and labels."""
 
     @tf.function(input_signature=[images_of(phase.model), LABELS])
     def step(images: tf.Tensor, labels: tf.Tensor) -> None:
@@ -121,7 +121,7 @@ def compiled_training_step(
 
 
 def compiled_validation_step(model: keras.Model, meter: Meter) -> Step:
-    """Give the function that measures a batch of images and labels."""
+    """Return the function that measures a batch of images and labels."""
 
     @tf.function(input_signature=[images_of(model), LABELS])
     def step(images: tf.Tensor, labels: tf.Tensor) -> None:
@@ -131,12 +131,12 @@ def compiled_validation_step(model: keras.Model, meter: Meter) -> Step:
 
 
 def images_of(model: keras.Model) -> tf.TensorSpec:
-    """Give the type of the images that `model` takes."""
+    """Return the type of the images that `model` takes."""
     return tf.TensorSpec(model.input_shape, tf.float32)
 
 
 def prepared_ahead(phase: Phase, epoch: int) -> tf.data.Dataset:
-    """Give an epoch's batches, the next one made while the last one trains.
+    """Return an epoch's batches, the next one made while the last one trains.
 
     Without tf.data's tuning: an epoch that has ended waits, now and then, until its thread wakes
     up, which sleeps twice as long each time, up to a minute (one of 14 s for 6 s; TensorFlow 2.21).

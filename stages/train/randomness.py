@@ -6,7 +6,7 @@ import numpy as np
 
 
 def stream(seed: int, name: str, epoch: int = 0) -> np.random.Generator:
-    """Give the generator of one purpose in one epoch.
+    """Return the generator of one purpose in one epoch.
 
     What other streams have drawn does not change it, so any epoch can be repeated by itself.
     """

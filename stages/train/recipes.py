@@ -40,7 +40,7 @@ class Training:
 
     @property
     def state(self) -> list[keras.Variable]:
-        """Give every variable that a step changes: weights, statistics, seeds, optimizer."""
+        """Return every variable that a step changes: weights, statistics, seeds, optimizer."""
         return [*self.model.variables, *self.optimizer.variables]
 
 

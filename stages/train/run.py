@@ -45,7 +45,7 @@ def write_history(rows: list[Row]) -> None:
 
 
 def summary(model: keras.Model, images: int, epochs: int, last: Row) -> dict[str, object]:
-    """Give the results that metrics/train.json holds; no times, which differ in each run."""
+    """Return the results that metrics/train.json holds; no times, which differ in each run."""
     results = {
         RESULTS[name]: float(f"{value:.6g}") for name, value in last.items() if name in RESULTS
     }
@@ -101,9 +101,10 @@ def run(
             rows.append(row)
             checkpoint.save(training, rows)
             write_history(rows)
+        # The loss of a batch is measured before its step, so of the last step nothing is known yet.
+        answers = training.model(training_data[0][:100], training=False)
     print(f"trained for {time.monotonic() - start:.0f} s")
-    # The loss of a batch is measured before its step, so of the last step nothing is known yet.
-    if not np.isfinite(training.model(training_data[0][:100], training=False)).all():
+    if not np.isfinite(answers).all():
         raise TrainingError("the trained model's answers are not finite; try a lower learning_rate")
 
     save_model(with_stock_layers(training.model), MODEL)
