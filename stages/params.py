@@ -60,8 +60,8 @@ def document() -> dict[str, Any]:
         raise InputError(
             f"{PATH}: not valid YAML at {where}: {in_one_line(error.problem)}"
         ) from None
-    # A date of month 13, an integer of 5,000 digits, 2,000 brackets.
-    except (YAMLError, ValueError, OverflowError, RecursionError) as error:
+    # A date of month 13, an integer of 5,000 digits, 2,000 brackets, `!!bool x`.
+    except (YAMLError, ValueError, LookupError, OverflowError, RecursionError) as error:
         raise InputError(f"{PATH}: not valid YAML: {in_one_line(error)}") from None
     if not isinstance(content, dict):
         raise InputError(

@@ -10,7 +10,7 @@ GROUPS = Path("/sys/fs/cgroup")
 OWN_GROUP = Path("/proc/self/cgroup")
 
 # By NumPy's names.
-INSTRUCTION_SETS: list[str] = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
+INSTRUCTION_SETS: list[str] = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
 
 
 def usable() -> int:

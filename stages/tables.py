@@ -3,7 +3,6 @@
 import io
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from stages.cifar10 import CLASSES
@@ -11,6 +10,8 @@ from stages.errors import InputError, in_one_line
 
 # What a column may hold: a finite number, a whole number, the name of a class.
 ALLOWED = {float: "a finite number", int: "a whole number", str: ", ".join(CLASSES)}
+# No figure has a scale for more, and no 64-bit integer holds much more.
+LARGEST = 1e18
 PREDICTIONS = {"index": int, "actual": str, "predicted": str, "confidence": float}
 
 
@@ -42,16 +43,22 @@ def parse_table(text: str, name: str, columns: dict[str, type]) -> pd.DataFrame:
         )
     except ValueError as error:
         raise InputError(f"{name}: not a readable CSV file: {in_one_line(error)}") from None
-    for column, kind in columns.items():
+    for column in columns:
         if column not in table:
             found = in_one_line(", ".join(map(str, table.columns)))
             raise InputError(f"{name}: no column {column}; found {found}")
+    # Of rows with more fields than the header, pandas takes the first for names.
+    if not isinstance(table.index, pd.RangeIndex):
+        raise InputError(f"{name}: its rows have more fields than its first line")
+    for column, kind in columns.items():
         given = table[column]
         if kind is str:
             is_allowed = given.isin(CLASSES)
         else:
             numbers = pd.to_numeric(given, errors="coerce")
-            is_allowed = np.isfinite(numbers) & ((kind is float) | (numbers % 1 == 0))
+            is_allowed = numbers.abs() < LARGEST
+            if kind is int:
+                is_allowed &= numbers % 1 == 0
         if not is_allowed.all():
             row = int(is_allowed.argmin())
             # The header is line 1.

@@ -97,6 +97,8 @@ TABLE = "index,actual,predicted,confidence\n0,cat,cat,0.5\n1,ship,frog,0.25\n"
         (TABLE.replace("0.25", "nan"), "line 3, column confidence: 'nan'"),
         (TABLE.replace("1,", "1.5,"), "line 3, column index: '1.5'; allowed is a whole number"),
         (f"{TABLE}2,cat,cat,0.5,6\n", "not a readable CSV file"),
+        (TABLE.replace("0.5", "0.5,").replace("0.25", "0.25,"), "its rows have more fields than"),
+        (TABLE.replace("1,", "1e300,"), "line 3, column index: '1e300'; allowed is a whole number"),
         (f"{TABLE}\n", "line 4, column index: ''"),
     ],
 )

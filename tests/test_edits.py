@@ -89,8 +89,29 @@ def test_edit_of_a_source_file(project: Project, path: Path) -> None:
 # What vim, Emacs, JetBrains, Kate, notebooks, merges, file managers and network disks leave.
 LITTER = [".loop.py.swp", "loop.py~", "4913", "#loop.py#", ".loop.py.kate-swp", "loop.py.orig"]
 LITTER += [".idea/x.py", ".ipynb_checkpoints/loop-checkpoint.py", "Untitled.ipynb", ".DS_Store"]
-LITTER += ["._loop.py", "Thumbs.db", "desktop.ini", ".nfs0001", ".fuse_hidden1", ".directory"]
-IN_DATA = [".DS_Store", "._x", "Thumbs.db", "desktop.ini", ".nfs0001", "images.npy~", "#x#"]
+LITTER += [
+    "loop_BASE_12.py",
+    "loop.py.rej",
+    "._loop.py",
+    "Thumbs.db",
+    "desktop.ini",
+    ".nfs0001",
+    ".fuse_hidden1",
+    ".directory",
+]
+IN_DATA = [
+    "x.orig",
+    "x.bak",
+    ".x.kate-swp",
+    ".goutputstream-A1",
+    ".DS_Store",
+    "._x",
+    "Thumbs.db",
+    "desktop.ini",
+    ".nfs0001",
+    "images.npy~",
+    "#x#",
+]
 
 
 def litter(folder: Path, names: list[str]) -> None:

@@ -387,6 +387,21 @@ def test_source_without_a_batch_file(tmp_path: Path, raw: Path, kind: str, says:
     assert says in lines[tried]
 
 
+def test_pickles_beside_the_binary_files(tmp_path: Path, raw: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for file in raw.iterdir():
+        (source / file.name).symlink_to(file)
+    (source / "data_batch_1").write_bytes(b"x")
+    assert fetch(tmp_path, str(source)).returncode == 0
+
+
+def test_own_source_below_data_that_fails(tmp_path: Path, raw: Path) -> None:
+    result = fetch(tmp_path, f"data/{'a' * 300}", str(raw))
+    assert result.returncode == 0, result.stderr
+    assert "File name too long" in result.stderr
+
+
 def test_home_is_expanded(tmp_path: Path, raw: Path) -> None:
     (tmp_path / "cifar").symlink_to(raw)
     result = fetch(tmp_path, "~/cifar", environment={"HOME": str(tmp_path)})

@@ -295,6 +295,15 @@ def test_a_checkpoint_of_other_shapes_is_dropped(checkpoint: Checkpoint) -> None
         np.testing.assert_array_equal(variable.numpy(), value)
 
 
+@pytest.mark.parametrize("rows", ["5", "{}", "[1]", '[{"epoch": 2}]'])
+def test_a_checkpoint_of_another_history_is_dropped(checkpoint: Checkpoint, rows: str) -> None:
+    training = tiny_training(0)
+    values = {f"{number:04}": v.numpy() for number, v in enumerate(training.state)}
+    np.savez(checkpoint.path, allow_pickle=False, history=np.array(rows), **values)
+    assert checkpoint.restore(training) == []
+    assert not checkpoint.path.exists()
+
+
 def test_the_workspace_drops_none_of_an_experiment(checkpoint: Checkpoint) -> None:
     checkpoint.save(tiny_training(0), [])
     kept = "experiment-4567.npz"

@@ -23,7 +23,20 @@ SCALARS = [
     *("~", "null", "Null", "NULL", "none", "None", ""),
     # Dates, tags, markers and damage.
     *("2026-11-24", "2026-13-45", "2026-11-24 10:00:00", "=", "<<", "!!int '08'", "!!float x"),
-    *("!!str 010", "!!binary x", "!foo x", "'010'", '"1e3"', "'a", "- a", "\ta", "\x07"),
+    *(
+        "!!str 010",
+        "!!bool x",
+        "!!int ''",
+        "!!float ''",
+        "!!binary x",
+        "!foo x",
+        "'010'",
+        '"1e3"',
+        "'a",
+        "- a",
+        "\ta",
+        "\x07",
+    ),
     *("[" * 2000, "9" * 5000, "&a [*a]", "*a", "{a: 1, a: 2}", "{<<: {a: 1}, a: 2}"),
 ]
 
@@ -35,7 +48,7 @@ def read_by(reader: str) -> str:
     except InputError:
         return REFUSED
     # Of some values its parser raises what DVC does not catch; then DVC ends with that.
-    except (ParseError, ValueError, OverflowError, RecursionError):
+    except (ParseError, ValueError, LookupError, OverflowError, RecursionError):
         return REFUSED
     return repr(content["seed"])
 

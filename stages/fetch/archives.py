@@ -49,11 +49,12 @@ def batches(path: Path) -> Iterator[bytes]:
         SourceError: the archive is missing, damaged, too large, or of no known format.
     """
     if path.is_dir():
-        for member in sorted(path.iterdir()):
-            if member.name in PICKLES:
-                raise SourceError(NO_PICKLES)
+        members = sorted(path.iterdir())
+        for member in members:
             if member.is_file() and member.stat().st_size == BATCH_BYTES:
                 yield member.read_bytes()
+        if {member.name for member in members} & {*PICKLES} and not (path / TEST_BATCH).exists():
+            raise SourceError(NO_PICKLES)
         return
     try:
         with path.open("rb") as file:

@@ -68,7 +68,8 @@ def is_ours(error: OSError) -> bool:
     """Say whether the disk or folder that every source writes to is at fault."""
     if error.errno in FULL or error.filename == output.NAME:
         return True
-    return isinstance(error.filename, str) and Path(error.filename).is_relative_to(DATA)
+    path = Path(str(error.filename))
+    return path == DATA or path.is_relative_to(DOWNLOADS)
 
 
 def attempt(location: str, params: FetchParams, found: dict[str, bytes]) -> str | None:

@@ -62,6 +62,7 @@ def classify(
         file that cannot be read.
     """
     # TensorFlow takes seconds to start; what is wrong with the arguments is told before.
+    from stages.device import quiet_start
     from stages.evaluate.inference import check, load_model, predict
 
     model = load_model(model_path)
@@ -71,7 +72,9 @@ def classify(
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(paths), BATCH_SIZE):
             some = paths[start : start + BATCH_SIZE]
-            readings = dict(zip(some, pool.map(attempt, some), strict=True))
+            # Libraries of decoders print of themselves, without the name of the file.
+            with quiet_start():
+                readings = dict(zip(some, pool.map(attempt, some), strict=True))
             unreadable |= {path: r for path, r in readings.items() if isinstance(r, str)}
             read_now = {path: r for path, r in readings.items() if not isinstance(r, str)}
             if read_now:

@@ -106,9 +106,11 @@ def read(path: Path, training: Training) -> list[Row]:
         with np.load(path, allow_pickle=False) as file:
             rows = json.loads(file["history"].item())
             values = [file[f"{number:04}"] for number in range(len(training.state))]
-        shapes = [value.shape for value in values]
-        if shapes != [tuple(variable.shape) for variable in training.state]:
-            raise ValueError("its arrays are of other shapes")
+        if [*map(kind_of, values)] != [kind_of(variable.numpy()) for variable in training.state]:
+            raise ValueError("its arrays are of other shapes or types")
+        epochs = [row["epoch"] for row in rows] if isinstance(rows, list) else None
+        if epochs != [*range(1, len(rows) + 1)]:
+            raise ValueError("its history is not one of epochs")
     except FileNotFoundError:
         return []
     except Exception as error:
@@ -119,6 +121,11 @@ def read(path: Path, training: Training) -> list[Row]:
         variable.assign(value)
     print(f"going on after epoch {len(rows)}, from {path.name}", flush=True)
     return rows
+
+
+def kind_of(array: np.ndarray) -> tuple[object, ...]:
+    """Return shape and type."""
+    return array.shape, array.dtype
 
 
 def drop(path: Path, what: str) -> None:
