@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # With it, Python would not find the stages in this folder.
 unexport PYTHONSAFEPATH
 
-.PHONY: repro plots export test soak lint bench lock
+.PHONY: repro plots export test soak mutants lint bench lock
 
 repro: $(INSTALLED)
 	dvc repro
@@ -30,6 +30,12 @@ test: lint
 soak: $(INSTALLED)
 	pytest -rP tests/soak_resume.py
 	PARAMS_EXAMPLES=5000 pytest tests/test_params_properties.py
+
+# Thousands of small mistakes, each put into the stages: do the tests in tests/unit see it?
+mutants: $(INSTALLED)
+	rm -rf mutants
+	mutmut run --max-children 2
+	python -m tests.mutation_score
 
 lint: $(INSTALLED)
 	ruff format --check .

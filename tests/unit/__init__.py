@@ -1,0 +1,1 @@
+"""Tests within this process, of milliseconds each; `make mutants` judges the program by them."""

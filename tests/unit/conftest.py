@@ -1,0 +1,55 @@
+"""What several of these tests start from: a folder with a few small files, made here."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages import arrays
+from tests.project import Params, default_params, write_params
+
+Main = Callable[[], None]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty folder, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def params(folder: Path) -> Params:
+    """Return the project's parameters, written to params.yaml in the current folder."""
+    content = default_params()
+    write_params(folder, content)
+    return content
+
+
+@pytest.fixture
+def processed(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return the splits in data/processed: images, uint8 (n, 32, 32, 3), and labels, uint8 (n,).
+
+    The images are random, the labels go through all classes.
+    """
+    generator = np.random.default_rng(0)
+    splits = {}
+    for split, count in (("train", 40), ("validation", 20), ("test", 30)):
+        images = generator.integers(0, 256, (count, 32, 32, 3), np.uint8)
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        arrays.save(split, images, labels)
+        splits[split] = (images, labels)
+    return splits
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that calls an entry point as if with arguments from the command line."""
+
+    def called(main: Main, *arguments: object) -> None:
+        monkeypatch.setattr(sys, "argv", ["program", *map(str, arguments)])
+        main()
+
+    return called
