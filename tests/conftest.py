@@ -1,15 +1,28 @@
 """What several tests need: the published files, and a project of its own for each test."""
 
 import os
+import runpy
 import shutil
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.project import ROOT, STAGES, Project, default_params, small_params, succeed, write_params
+from tests.project import (
+    ROOT,
+    STAGES,
+    Project,
+    Run,
+    default_params,
+    small_params,
+    succeed,
+    write_params,
+)
 
 TOP_LEVEL = [".dvcignore", ".gitattributes", ".gitignore", "dvc.yaml", "params.yaml"]
 TEMPLATES = [p.relative_to(ROOT).as_posix() for p in (ROOT / ".dvc/plots").glob("*.json")]
@@ -64,19 +77,6 @@ def arrays(raw: Path, once: Callable[[str, Making], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(arrays: Path, once: Callable[[str, Making], Path]) -> Path:
-    """Return a folder in which train and evaluate have run on `arrays`."""
-
-    def make(folder: Path) -> None:
-        (folder / "data").symlink_to(arrays / "data")
-        shutil.copy(arrays / "params.yaml", folder)
-        for stage in ("train", "evaluate"):
-            succeed(stage, folder)
-
-    return once("trained", make)
-
-
-@pytest.fixture(scope="session")
 def make_project(raw: Path) -> Callable[[Path], Project]:
     """Return a function that makes the project anew, small, as a Git repository in a folder."""
 
@@ -105,17 +105,20 @@ def copy_or_link(source: str, target: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def reproduced(
-    make_project: Callable[[Path], Project], once: Callable[[str, Making], Path]
-) -> Callable[[Path], Project]:
-    """Return a function that copies a project whose first `dvc repro` has run and is committed."""
+def template(make_project: Callable[[Path], Project], once: Callable[[str, Making], Path]) -> Path:
+    """Return the folder of a project whose first `dvc repro` has run and is committed."""
 
     def make(folder: Path) -> None:
         project = make_project(folder)
         assert project.repro() == set(STAGES)
         project.commit("Run")
 
-    template = once("reproduced", make)
+    return once("reproduced", make)
+
+
+@pytest.fixture(scope="session")
+def reproduced(template: Path) -> Callable[[Path], Project]:
+    """Return a function that copies a project whose first `dvc repro` has run and is committed."""
 
     def copied(folder: Path) -> Project:
         shutil.copytree(
@@ -124,6 +127,43 @@ def reproduced(
         return Project(folder)
 
     return copied
+
+
+@pytest.fixture(scope="session")
+def trained(template: Path, once: Callable[[str, Making], Path]) -> Path:
+    """Return a folder of parameters, data and results, without Git and DVC."""
+
+    def make(folder: Path) -> None:
+        (folder / "data").symlink_to(template / "data")
+        shutil.copy(template / "params.yaml", folder)
+        for outs in ("models", "metrics", "plots"):
+            shutil.copytree(template / outs, folder / outs)
+
+    return once("trained", make)
+
+
+@pytest.fixture
+def call_stage(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Run]:
+    """Return a function that runs the entry point of a stage in a folder, in this process.
+
+    What `python -m stages.NAME ARGUMENTS` does after the imports, which take most of its time.
+    """
+
+    def called(name: str, folder: Path, *arguments: object) -> Run:
+        command = [f"stages.{name}", *map(str, arguments)]
+        capfd.readouterr()
+        code: Any = 0
+        with chdir(folder), monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", command)
+            try:
+                runpy.run_module(command[0], run_name="__main__", alter_sys=True)
+            except SystemExit as end:
+                code = end.code
+        return Run(command, code, *capfd.readouterr())
+
+    return called
 
 
 @pytest.fixture(scope="session")

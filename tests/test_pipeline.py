@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dvc.repo import Repo
 
 from tests.project import STAGES, Project, name_of, put, run, stages_run
 
@@ -29,7 +30,8 @@ def unchanged(project: Project) -> Any:
     """Bring the project back to its first run after a test."""
     yield
     project.git("reset", "--quiet", "--hard")
-    project.dvc("checkout", "--quiet")
+    with Repo(str(project.folder)) as repo:
+        repo.checkout()
 
 
 def test_second_run_does_nothing(project: Project) -> None:
