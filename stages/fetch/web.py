@@ -1,6 +1,7 @@
 """Downloads over HTTP that resume where they broke, within one run and across runs."""
 
 import hashlib
+import re
 import time
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from stages.fetch.transfer import SourceError, StallError, Transfer, refuse_abov
 from stages.files import room_for
 
 CHUNK = 1 << 18
+# What urllib3 begins a reason with: "HTTPConnection(host='a', port=80): Failed to ...".
+FAILING_OBJECT = re.compile(r"^(<\S*HTTPS?Connection object at \w+>|HTTPS?Connection\w*\(.*?\)): ")
 BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, StallError)
 
 
@@ -81,15 +84,16 @@ def _transfer(url: str, target: Path, limits: FetchParams) -> Path:
     return part
 
 
-def describe(error: Exception) -> str:
+def describe(error: BaseException) -> str:
     """Return the innermost reason of an exception of requests or urllib3, in one line."""
-    while True:
-        inner = getattr(error, "reason", None) or (error.args[0] if error.args else None)
-        if not isinstance(inner, Exception):
-            break
-        error = inner
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"HTTP {error.response.status_code} {error.response.reason}"
-    # urllib3 puts the failing object before the reason: "<...HTTPConnection...>: Failed to ...".
-    text = " ".join(str(error).split()).rsplit(">: ")[-1]
-    return text or type(error).__name__
+    match (getattr(error, "reason", None), *error.args):
+        case [Exception() as inner, *_] | [_, Exception() as inner, *_]:
+            return describe(inner)
+        # The cause comes after the text where the text does not name it.
+        case [_, str(text), Exception() as cause, *_]:
+            shown = text if repr(cause) in text else f"{text.rstrip('.')}: {describe(cause)}"
+        case _:
+            shown = FAILING_OBJECT.sub("", str(error))
+    return " ".join(shown.split()) or type(error).__name__
