@@ -59,7 +59,9 @@ def _transfer(url: str, target: Path, limits: FetchParams) -> Path:
             raise SourceError(f"HTTP {response.status_code} {response.reason}")
         response.raise_for_status()
 
-        start = part.stat().st_size if response.status_code == 206 else 0
+        # A part that was not asked for is taken for the whole.
+        resumed = response.status_code == 206 and "Range" in headers
+        start = part.stat().st_size if resumed else 0
         length = response.headers.get("Content-Length", "")
         total = start + int(length) if length.isdigit() else None
         refuse_above(limits.maximum_bytes, total or 0)
