@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 import time
@@ -67,9 +68,11 @@ def size(folder: Path) -> int:
     total = 0
     for path in folder.rglob("*"):
         try:
-            total += path.stat().st_size
+            found = path.stat()
         except FileNotFoundError:
             continue
+        if stat.S_ISREG(found.st_mode):
+            total += found.st_size
     return total
 
 
