@@ -28,7 +28,9 @@ def publish(found: dict[str, bytes]) -> None:
     for name in contents:
         os.replace(staging / name, RAW / name)
     for stray in set(RAW.iterdir()) - {RAW / name for name in contents}:
-        shutil.rmtree(stray) if stray.is_dir() else stray.unlink()
+        # A link is no folder, whatever it leads to.
+        whole = stray.is_dir() and not stray.is_symlink()
+        shutil.rmtree(stray) if whole else stray.unlink()
     shutil.rmtree(DOWNLOADS)
 
 
