@@ -177,7 +177,7 @@ def test_a_host_of_no_address_is_described(
         (requests.ConnectionError("one\n  two"), "one two"),
         (requests.HTTPError("without an answer"), "without an answer"),
     ],
-    ids=repr,
+    ids=["silent", "nested", "lines", "no answer"],
 )
 def test_a_reason_takes_one_line(
     failure: Callable[..., str], monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str

@@ -72,7 +72,13 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Process]:
         return process
 
     monkeypatch.setattr("subprocess.Popen", start)
-    monkeypatch.setattr("time.sleep", lambda seconds: sleep(0.005))
+
+    def look_sooner(seconds: float) -> None:
+        # A bar that moves less often seems to stand still.
+        assert 0 < seconds <= 0.2
+        sleep(0.005)
+
+    monkeypatch.setattr("time.sleep", look_sooner)
     return started
 
 
@@ -91,13 +97,14 @@ def failure(downloads: Path, **settings: Any) -> str:
 
 
 def test_npm_is_called_and_brings_an_archive(
-    tmp_path: Path, install: Install, downloads: Path
+    tmp_path: Path, install: Install, downloads: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    install(BRING)
+    install(BRING + "echo tiny-1.0.0.tgz; echo a notice >&2")
     path = pack("tiny@1.0.0", downloads, limits(attempts=3))
     assert path == downloads / "tiny-1.0.0.tgz"
     assert path.read_text() == "content"
     assert [*downloads.iterdir()] == [path]
+    assert capfd.readouterr() == ("", "")
 
     first, *options, dashes, package = (tmp_path / "arguments").read_text().splitlines()
     # An option after -- would be taken for a package, a package before it for an option.

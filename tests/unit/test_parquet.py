@@ -64,6 +64,16 @@ def test_rows_beyond_the_last_batch_are_passed_over() -> None:
         assert found == [BATCHES[name] for name in NAMES[:count]]
 
 
+@pytest.mark.usefixtures("small")
+def test_a_column_that_is_not_needed_may_be_damaged() -> None:
+    whole = pyarrow.parquet.read_table(io.BytesIO(parquet(NAMES[0])))
+    content = bytearray(table(other=["not read"] * 4, img=whole["img"], label=whole["label"]))
+    content[4:12] = b"\xff" * 8
+    with pytest.raises(OSError, match="Couldn't deserialize"):
+        pyarrow.parquet.read_table(io.BytesIO(content), columns=["other"])
+    assert [*parquet_batches(io.BytesIO(content))] == [BATCHES[NAMES[0]]]
+
+
 @pytest.mark.parametrize(
     ("columns", "found"),
     [

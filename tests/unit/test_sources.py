@@ -205,7 +205,7 @@ def test_a_fault_that_every_source_would_meet_ends_the_stage(
         (ValueError("one\n two\0"), "one two\\x00"),
         (ZeroDivisionError(), "ZeroDivisionError"),
     ],
-    ids=repr,
+    ids=["elsewhere", "data", "like ours", "no file", "no number", "lines", "silent"],
 )
 def test_any_other_fault_is_the_sources(
     error: Exception, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
