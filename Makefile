@@ -29,7 +29,7 @@ test: lint
 # What takes longer: twenty kills of two recipes, killed experiments, edits of params.yaml.
 soak: $(INSTALLED)
 	pytest -rP tests/soak_resume.py
-	PARAMS_EXAMPLES=5000 pytest tests/test_params_properties.py
+	PARAMS_EXAMPLES=5000 pytest tests/unit/test_params_properties.py
 
 # Thousands of small mistakes, each put into the stages: do the tests in tests/unit see it?
 mutants: $(INSTALLED)

@@ -2,6 +2,7 @@
 
 import os
 import re
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ searching = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
+PARAMS = default_params()
 READERS = {
     "seed": lambda: read("seed", Seed),
     "fetch": lambda: read("fetch", FetchParams),
@@ -49,7 +51,7 @@ def keys(content: Any, prefix: str = "") -> list[str]:
         key = f"{prefix}{name}"
         if not prefix and name == "device":
             continue
-        if prefix == "recipes." and name != default_params()["recipe"]:
+        if prefix == "recipes." and name != PARAMS["recipe"]:
             continue
         found += [key, *keys(value, f"{key}.")]
     return found
@@ -77,12 +79,12 @@ VALUES = st.recursive(
 
 
 @searching
-@given(key=st.sampled_from(keys(default_params())), value=VALUES, in_flow=st.booleans())
+@given(key=st.sampled_from(keys(PARAMS)), value=VALUES, in_flow=st.booleans())
 def test_any_value_of_any_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, value: Any, in_flow: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    params = default_params()
+    params = deepcopy(PARAMS)
     section, _, last = key.rpartition(".")
     holder = get(params, section) if section else params
     holder[last] = value
