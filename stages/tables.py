@@ -56,7 +56,7 @@ def parse_table(text: str, name: str, columns: dict[str, type]) -> pd.DataFrame:
             is_allowed = given.isin(CLASSES)
         else:
             numbers = pd.to_numeric(given, errors="coerce")
-            is_allowed = numbers.abs() < LARGEST
+            is_allowed = numbers.between(-LARGEST, LARGEST, inclusive="neither")
             if kind is int:
                 is_allowed &= numbers % 1 == 0
         if not is_allowed.all():
