@@ -6,12 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-import pytest
 from scipy.stats import binomtest
 
-from stages.compare import difference
-from stages.errors import InputError
-from stages.tables import PREDICTIONS, parse_table
 from tests.project import Project, Run, assert_refused, put, run
 
 
@@ -81,34 +77,6 @@ def test_project_in_a_subfolder(reproduced: Callable[[Path], Project], tmp_path:
     assert inside.stdout.splitlines() == lines
 
 
-TABLE = "index,actual,predicted,confidence\n0,cat,cat,0.5\n1,ship,frog,0.25\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("", "not a readable CSV file"),
-        ("index,actual,predicted,confidence\n", "no rows"),
-        (TABLE.replace("actual", "real"), "no column actual; found index, real, "),
-        (f"<<<<<<< HEAD\n{TABLE}", "no column index; found <<<<<<< HEAD"),
-        (f"{TABLE}=======\n", "line 4, column index: '======='; allowed is a whole number"),
-        (TABLE.replace("frog", "whale"), "line 3, column predicted: 'whale'; allowed is airplane"),
-        (TABLE.replace("0.25", ""), "line 3, column confidence: ''; allowed is a finite number"),
-        (TABLE.replace("0.25", "nan"), "line 3, column confidence: 'nan'"),
-        (TABLE.replace("1,", "1.5,"), "line 3, column index: '1.5'; allowed is a whole number"),
-        (f"{TABLE}2,cat,cat,0.5,6\n", "not a readable CSV file"),
-        (TABLE.replace("0.5", "0.5,").replace("0.25", "0.25,"), "its rows have more fields than"),
-        (TABLE.replace("1,", "1e300,"), "line 3, column index: '1e300'; allowed is a whole number"),
-        (f"{TABLE}\n", "line 4, column index: ''"),
-    ],
-)
-def test_damaged_table(text: str, says: str) -> None:
-    with pytest.raises(InputError) as caught:
-        parse_table(text, "plots/predictions.csv", PREDICTIONS)
-    assert str(caught.value).startswith(f"plots/predictions.csv: {says}")
-    assert str(caught.value).isprintable()
-
-
 def test_damaged_revision(reproduced: Callable[[Path], Project], tmp_path: Path) -> None:
     project = reproduced(tmp_path)
     path = project.folder / "plots/predictions.csv"
@@ -116,20 +84,3 @@ def test_damaged_revision(reproduced: Callable[[Path], Project], tmp_path: Path)
     result = compare(project, "HEAD")
     assert_refused(result, "plots/predictions.csv of workspace: line ", "'>>>>>>> theirs'")
     assert_refused(compare(project, ""), "plots/predictions.csv of : no name of a revision")
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "verdict"),
-    [(60, 100, "more than chance"), (80, 100, "no more than chance")],
-)
-def test_verdict(first: int, second: int, verdict: str) -> None:
-    """Of 1000 images, each has so many right that the other has wrong."""
-    right = pd.Series([True] * first + [False] * second + [True] * (1000 - first - second))
-    other = pd.Series([False] * first + [True] * second + [True] * (1000 - first - second))
-    lines = difference(right, other)
-    assert lines[0].startswith(f"difference: {(second - first) / 1000:+.2%}")
-    # The interval's half width, by hand: 1.96 times the deviation over the root of 1000.
-    d = (second - first) / 1000
-    half = 1.959964 * (((first + second) / 1000 - d**2) / 1000) ** 0.5
-    assert lines[0].endswith(f"{d - half:+.2%} to {d + half:+.2%}")
-    assert verdict in lines[2]
