@@ -55,11 +55,10 @@ def document() -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise InputError(f"{PATH}: not UTF-8 at byte {error.start}") from None
     except MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
-        raise InputError(
-            f"{PATH}: not valid YAML at {where}: {in_one_line(error.problem)}"
-        ) from None
+        # It gives a problem, a context or both.
+        mark, problem = error.problem_mark or error.context_mark, error.problem or error.context
+        where = f"line {mark.line + 1}, column {mark.column + 1}"
+        raise InputError(f"{PATH}: not valid YAML at {where}: {in_one_line(problem)}") from None
     # A date of month 13, an integer of 5,000 digits, 2,000 brackets, `!!bool x`.
     except (YAMLError, ValueError, LookupError, OverflowError, RecursionError) as error:
         raise InputError(f"{PATH}: not valid YAML: {in_one_line(error)}") from None

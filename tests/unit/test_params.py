@@ -210,6 +210,11 @@ def test_sections_cannot_be_changed(params: Params) -> None:
         ),
         ("recipe: *a", "not valid YAML at line 1, column 9: found undefined alias 'a'"),
         (
+            "seed: |\n  \n     a\n",
+            "not valid YAML at line 3, column 6: "
+            "more indented follow up line than first in a block scalar",
+        ),
+        (
             "seed: !!python/object/apply:os.getcwd []",
             "not valid YAML at line 1, column 7: could not determine a constructor for the tag "
             "'tag:yaml.org,2002:python/object/apply:os.getcwd'",
