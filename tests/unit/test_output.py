@@ -1,0 +1,133 @@
+"""Standard output: every byte of a file name, and what cannot be written."""
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from io import BytesIO, StringIO, TextIOWrapper
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.errors import exit_with_message
+from stages.output import Output, printing
+
+
+def printed(text: str, encoding: str = "utf-8", end: str = "") -> bytes:
+    """Return what is written where `text` is printed and file names are in an encoding."""
+    content = BytesIO()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        # Python itself would have strict ASCII there.
+        monkeypatch.setattr(sys, "__stdout__", TextIOWrapper(content, encoding="ascii"))
+        monkeypatch.setattr(sys, "getfilesystemencoding", lambda: encoding)
+        with printing():
+            print(text, end=end)
+        return content.getvalue()
+
+
+@given(st.binary())
+def test_name_of_a_file_is_printed_byte_by_byte(name: bytes) -> None:
+    assert printed(os.fsdecode(name), end="\n") == name + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "content"),
+    [
+        ("caf\udce9 Ü\n", "utf-8", b"caf\xe9 \xc3\x9c\n"),
+        ("caf\udce9 Ü", "latin-1", b"caf\xe9 \xdc"),
+        # The first and the last that stands for a byte, and their neighbours.
+        ("a\udc80\udcffb", "utf-8", b"a\x80\xffb"),
+        ("a\udc7f\udd00b", "utf-8", b"a\\udc7f\\udd00b"),
+    ],
+)
+def test_what_an_encoding_lacks(text: str, encoding: str, content: bytes) -> None:
+    assert printed(text, encoding) == content
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[TextIO]:
+    """Return standard output on a device without room."""
+    with Path("/dev/full").open("w") as stream:
+        monkeypatch.setattr(sys, "__stdout__", stream)
+        yield stream
+
+
+@pytest.mark.parametrize("count", [1, 100_000], ids=["on flush", "on write"])
+def test_full_output(full: TextIO, capsys: pytest.CaptureFixture[str], count: int) -> None:
+    seen: list[bool] = []
+
+    def main() -> None:
+        try:
+            for _ in range(count):
+                print("line")
+        finally:
+            seen.append(sys.stdout is not before)
+
+    before = sys.stdout
+    with pytest.raises(SystemExit) as left:
+        exit_with_message(main)
+    assert left.value.code == 2
+    assert capsys.readouterr().err == "error: standard output: No space left on device\n"
+    assert seen == [True]
+    assert sys.stdout is before
+    # Closed in the end, it writes the rest once more, which goes nowhere now.
+
+
+def test_reader_that_is_gone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        monkeypatch.setattr(sys, "__stdout__", stream)
+        with pytest.raises(SystemExit) as left:
+            exit_with_message(lambda: print("line"))
+    assert left.value.code == 128 + 13
+    assert capsys.readouterr() == ("", "")
+
+
+def test_flush_is_standard_output_s(full: TextIO) -> None:
+    output = Output(full)
+    assert output.write("caf\u00e9") == 4
+    with pytest.raises(OSError, match="No space left") as caught:
+        output.flush()
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "standard output")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
+
+
+def test_print_can_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = BytesIO()
+    monkeypatch.setattr(sys, "__stdout__", TextIOWrapper(content))
+    with printing():
+        print("first", flush=True)
+        assert content.getvalue() == b"first\n"
+        print("second")
+    assert content.getvalue() == b"first\nsecond\n"
+
+
+def test_file_s_own_error_keeps_its_name(folder: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught, printing():
+        Path("absent").read_bytes()
+    assert caught.value.filename == "absent"
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_terminal_is_known_as_such(monkeypatch: pytest.MonkeyPatch, is_terminal: bool) -> None:
+    stream = StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: is_terminal)
+    assert Output(stream).isatty() is is_terminal
+
+
+@pytest.mark.parametrize("absent", [None, StringIO()], ids=["closed", "another stream"])
+def test_output_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], absent: TextIO | None
+) -> None:
+    monkeypatch.setattr(sys, "__stdout__", absent)
+    before = sys.stdout
+    with printing():
+        assert sys.stdout is before
+        print("line")
+    assert capsys.readouterr() == ("line\n", "")
