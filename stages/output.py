@@ -52,6 +52,8 @@ def _byte_or_escape(error: UnicodeError) -> tuple[bytes | str, int]:
     character = ord(error.object[error.start])
     if 0xDC80 <= character <= 0xDCFF:
         return bytes([character - 0xDC00]), error.start + 1
+    # The rest of a run of such characters may stand for bytes.
+    error.end = error.start + 1
     return codecs.backslashreplace_errors(error)
 
 

@@ -38,9 +38,11 @@ def test_name_of_a_file_is_printed_byte_by_byte(name: bytes) -> None:
     [
         ("caf\udce9 Ü\n", "utf-8", b"caf\xe9 \xc3\x9c\n"),
         ("caf\udce9 Ü", "latin-1", b"caf\xe9 \xdc"),
+        ("caf\udce9 Ü✓\udce9", "ascii", b"caf\xe9 \\xdc\\u2713\xe9"),
         # The first and the last that stands for a byte, and their neighbours.
         ("a\udc80\udcffb", "utf-8", b"a\x80\xffb"),
         ("a\udc7f\udd00b", "utf-8", b"a\\udc7f\\udd00b"),
+        ("\udce9\ud800\udce9x", "utf-8", b"\xe9\\ud800\xe9x"),
     ],
 )
 def test_what_an_encoding_lacks(text: str, encoding: str, content: bytes) -> None:
