@@ -1,0 +1,239 @@
+"""The stage plots: which rows and images come into which figure, and the files."""
+
+import importlib
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+import stages.plots
+from stages import arrays
+from stages.plots.__main__ import main, show_predictions
+from stages.plots.style import save
+from tests.project import default_params, write_params
+
+VERMILLION = "#D55E00"
+COLUMNS = ["index", "actual", "predicted", "confidence"]
+# Of 1,203 predictions, in an order of their own, 1,005 are mistakes.
+ROWS = [
+    (29, "cat", "cat", 0.5),
+    (0, "ship", "frog", 0.25),
+    (7, "dog", "cat", 0.875),
+    (3, "cat", "dog", 0.625),
+    (4, "truck", "bird", 0.875),
+    (5, "bird", "bird", 0.999),
+    *[(1, "deer", "horse", 0.125)] * 1001,
+    *[(2, "frog", "frog", 0.75)] * 196,
+]
+HISTORY = "epoch,loss,accuracy,val_loss,val_accuracy,learning_rate\n1,2,0.25,1.5,0.5,0.1\n"
+
+
+class Made(NamedTuple):
+    """What one run of the stage has made: its folder, its figures and what it has printed."""
+
+    folder: Path
+    figures: list[Figure]
+    printed: str
+
+
+def run(folder: Path, predictions: list[tuple], train: int, **settings: int) -> Made:
+    """Run the stage in a folder, on these predictions and so many training images."""
+    figures: list[Figure] = []
+    savefig = Figure.savefig
+
+    def noted(figure: Figure, *arguments: Any, **settings: Any) -> None:
+        figures.append(figure)
+        savefig(figure, *arguments, **settings)
+
+    with pytest.MonkeyPatch.context() as monkeypatch, redirect_stdout(StringIO()) as printed:
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(Figure, "savefig", noted)
+        write_params(folder, default_params() | {"plots": settings})
+        generator = np.random.default_rng(0)
+        for split, count in (("train", train), ("test", 30)):
+            images = generator.integers(0, 256, (count, 32, 32, 3), np.uint8)
+            # Classes by the alphabet, backwards.
+            arrays.save(split, images, (9 - np.arange(count) % 10).astype(np.uint8))
+        Path("plots").mkdir()
+        pd.DataFrame(predictions, columns=COLUMNS).to_csv("plots/predictions.csv", index=False)
+        Path("plots/history.csv").write_text(HISTORY)
+        Path("plots/calibration.csv").write_text("confidence,accuracy,count\n0.5,0.4,7\n")
+        Path("metrics").mkdir()
+        Path("metrics/evaluate.json").write_text('{"expected_calibration_error": 0.1234}')
+        main()
+    return Made(folder, figures, printed.getvalue())
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Return a run on more images and predictions than fit into the figures."""
+    return run(tmp_path_factory.mktemp("many"), ROWS, 1001, columns=3, rows=1, dpi=60)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Return a run on fewer images, and a model without mistakes."""
+    rows = [(0, "cat", "cat", 1)]
+    return run(tmp_path_factory.mktemp("few"), rows, 5, columns=4, rows=2, dpi=80)
+
+
+def with_heading(made: Made, heading: str) -> Figure:
+    """Return the figure of images with this heading."""
+    (found,) = [f for f in made.figures if [text.get_text() for text in f.texts] == [heading]]
+    return found
+
+
+def shown(figure: Figure) -> list[tuple[str, object, bytes]]:
+    """Return of each image its title, the title's colour and the pixels."""
+    return [
+        (
+            axes.get_title(),
+            axes.title.get_color(),
+            np.rint(np.asarray(axes.images[0].get_array()) * 255).astype(np.uint8).tobytes(),
+        )
+        for axes in figure.axes
+    ]
+
+
+def pixels(made: Made, split: str, index: int) -> bytes:
+    """Return an image of a split as bytes."""
+    path = made.folder / f"data/processed/{split}/images.npy"
+    image = np.load(path, mmap_mode="r", allow_pickle=False)[index]
+    return np.rint(image * 255).astype(np.uint8).tobytes()
+
+
+def test_samples_are_the_first_training_images(many: Made) -> None:
+    assert shown(with_heading(many, "First 3 of 1,001 training images")) == [
+        ("truck", "black", pixels(many, "train", 0)),
+        ("ship", "black", pixels(many, "train", 1)),
+        ("horse", "black", pixels(many, "train", 2)),
+    ]
+
+
+def test_predictions_are_those_of_the_first_rows(many: Made) -> None:
+    heading = "Test images: real (R) and predicted (P) class"
+    assert shown(with_heading(many, heading)) == [
+        ("R:cat, P:cat\n50.0%", "black", pixels(many, "test", 29)),
+        ("R:ship, P:frog\n25.0%", VERMILLION, pixels(many, "test", 0)),
+        ("R:dog, P:cat\n87.5%", VERMILLION, pixels(many, "test", 7)),
+    ]
+
+
+def test_mistakes_are_the_most_confident_ones(many: Made) -> None:
+    """Of equally confident ones in the order of the table; the right one of 99.9 % is none."""
+    heading = "Most confident of 1,005 mistakes on 1,203 test images"
+    assert shown(with_heading(many, heading)) == [
+        ("R:dog, P:cat\n87.5%", VERMILLION, pixels(many, "test", 7)),
+        ("R:truck, P:bird\n87.5%", VERMILLION, pixels(many, "test", 4)),
+        ("R:cat, P:dog\n62.5%", VERMILLION, pixels(many, "test", 3)),
+    ]
+
+
+def test_charts_show_the_tables(many: Made) -> None:
+    charts = {figure.axes[0].get_title(): figure.axes for figure in many.figures}
+    loss, accuracy = charts["Loss"]
+    assert [line.get_ydata() for line in loss.lines] == [[2], [1.5]]
+    assert [line.get_ydata() for line in accuracy.lines] == [[0.25], [0.5]]
+    counts = [int(text.get_text()) for text in charts["Confusion, test images"][0].texts]
+    # Class after class: cats taken for dogs, deer for horses.
+    assert (counts[10 * 3 + 5], counts[10 * 4 + 7], sum(counts)) == (1, 1001, len(ROWS))
+    upper, _ = charts["Reliability, expected calibration error 12.3%"]
+    assert np.asarray(upper.lines[1].get_xydata()).tolist() == [[0.5, 0.4]]
+
+
+def test_files(many: Made, few: Made) -> None:
+    """At 60 dpi, an image of 64 pixels has 14.4 beside it; at 80 dpi, one of 96 has 19.2.
+
+    Above and below it are 7.2 or 9.6, and 9 or 12 for each line of its title; the heading takes
+    25.2 or 33.6.
+    """
+    sizes = {
+        60: {
+            "confusion": (480, 420),
+            "history": (600, 240),
+            "reliability": (360, 390),
+            "samples": (235, 105),
+            "predictions": (235, 114),
+            "mistakes": (235, 114),
+        },
+        80: {
+            "confusion": (640, 560),
+            "history": (800, 320),
+            "reliability": (480, 520),
+            "samples": (461, 269),
+            "predictions": (461, 163),
+            "mistakes": (461, 151),
+        },
+    }
+    for made, dpi in ((many, 60), (few, 80)):
+        assert made.printed == "6 figures in plots\n"
+        found = {}
+        for path in made.folder.glob("plots/*.png"):
+            with Image.open(path) as image:
+                found[path.stem] = image.size
+                # Neither a version nor a date.
+                assert set(image.info) == {"dpi"}
+                assert image.info["dpi"] == pytest.approx((dpi, dpi), abs=0.02)
+        assert found == sizes[dpi]
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "index"),
+    [("samples", "train", 0), ("predictions", "test", 29), ("mistakes", "test", 7)],
+)
+def test_file_holds_its_figure(many: Made, name: str, split: str, index: int) -> None:
+    """At 60 dpi, the first image is 7 pixels from the left, and each of its pixels is 2 wide."""
+    figure = np.asarray(Image.open(many.folder / f"plots/{name}.png").convert("RGB"))
+    image = np.frombuffer(pixels(many, split, index), np.uint8).reshape(32, 32, 3)
+    block = image.repeat(2, 0).repeat(2, 1)
+    strip = figure[:, 7 : 7 + 64]
+    assert any(np.array_equal(strip[row : row + 64], block) for row in range(len(strip) - 64))
+
+
+def test_fewer_images_than_room(few: Made) -> None:
+    samples = with_heading(few, "First 5 of 5 training images")
+    names = [title for title, *_ in shown(samples)]
+    assert names == ["truck", "ship", "horse", "frog", "dog"]
+    assert shown(with_heading(few, "Most confident of 0 mistakes on 1 test images")) == []
+
+
+def test_confidence_is_rounded_to_a_tenth_of_a_percent(folder: Path) -> None:
+    rows = pd.DataFrame(
+        {
+            "index": [1, 0],
+            "actual": ["cat", "dog"],
+            "predicted": ["dog", "dog"],
+            "confidence": [0.98765, 1],
+        }
+    )
+    figure = show_predictions(rows, np.zeros((2, 32, 32, 3)), "Two", 4, 75)
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["R:cat, P:dog\n98.8%", "R:dog, P:dog\n100.0%"]
+    # Four columns of 96 and 18 pixels.
+    assert round(figure.get_size_inches()[0] * 75) == 4 * (96 + 18)
+
+
+def test_same_figure_is_written_as_the_same_bytes(folder: Path) -> None:
+    contents = []
+    for name in ("a.png", "b.png"):
+        figure = Figure(figsize=(2, 1))
+        figure.text(0.5, 0.5, "x")
+        save(figure, Path("figures") / name, 100)
+        contents.append((Path("figures") / name).read_bytes())
+    assert contents[0] == contents[1]
+    assert contents[0].startswith(b"\x89PNG")
+    with Image.open("figures/a.png") as image:
+        assert image.size == (200, 100)
+
+
+def test_user_s_style_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(mpl.rcParams, "font.size", 30.0)
+    importlib.reload(stages.plots)
+    assert mpl.rcParams["font.size"] == 10
