@@ -1,12 +1,14 @@
 """The JSON schema of params.yaml, by which editors complete and check it."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import jsonschema
 import pytest
 
-from stages.schema import schema
+from stages.params import TOP_LEVEL
+from stages.schema import main, schema
 from tests.project import ROOT, default_params, put
 
 PATH = ROOT / "params.schema.json"
@@ -16,6 +18,13 @@ def test_schema_is_current() -> None:
     assert json.loads(PATH.read_text()) == schema(), (
         "renew it: python -m stages.schema > params.schema.json"
     )
+
+
+def test_file_is_what_is_printed(
+    call: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    call(main)
+    assert capsys.readouterr().out == PATH.read_text()
 
 
 def test_editors_find_it() -> None:
@@ -38,6 +47,7 @@ def test_params_fit() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "where"),
     [
+        ("sede", 1, ""),
         ("seed", -1, "seed"),
         ("device", "tpu", "device"),
         ("recipes.airbench_small.epochs", 0, "recipes.airbench_small"),
@@ -55,3 +65,10 @@ def test_a_mistake_is_underlined(key: str, value: Any, where: str) -> None:
     params = default_params()
     put(params, key, value)
     assert problems(params) == [where]
+
+
+@pytest.mark.parametrize("key", TOP_LEVEL)
+def test_missing_section_is_underlined(key: str) -> None:
+    params = default_params()
+    del params[key]
+    assert problems(params) == [""]
