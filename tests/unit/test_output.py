@@ -4,6 +4,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from typing import TextIO
@@ -16,15 +17,22 @@ from stages.errors import exit_with_message
 from stages.output import Output, printing
 
 
+@contextmanager
+def standard_output(stream: TextIO | None) -> Iterator[None]:
+    """Let a stream be standard output, and no longer: whoever runs the tests prints, too."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(sys, "__stdout__", stream)
+        yield
+
+
 def printed(text: str, encoding: str = "utf-8", end: str = "") -> bytes:
     """Return what is written where `text` is printed and file names are in an encoding."""
     content = BytesIO()
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        # Python itself would have strict ASCII there.
-        monkeypatch.setattr(sys, "__stdout__", TextIOWrapper(content, encoding="ascii"))
-        monkeypatch.setattr(sys, "getfilesystemencoding", lambda: encoding)
-        with printing():
-            print(text, end=end)
+    with standard_output(TextIOWrapper(content, encoding="ascii")):
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(sys, "getfilesystemencoding", lambda: encoding)
+            with printing():
+                print(text, end=end)
         return content.getvalue()
 
 
@@ -50,11 +58,11 @@ def test_what_an_encoding_lacks(text: str, encoding: str, content: bytes) -> Non
 
 
 @pytest.fixture
-def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[TextIO]:
-    """Return standard output on a device without room."""
-    with Path("/dev/full").open("w") as stream:
-        monkeypatch.setattr(sys, "__stdout__", stream)
+def full() -> Iterator[TextIO]:
+    """Return a stream into a device without room."""
+    with Path("/dev/full").open("w") as stream, Path(os.devnull).open("w") as other:
         yield stream
+        os.dup2(other.fileno(), stream.fileno())
 
 
 @pytest.mark.parametrize("count", [1, 100_000], ids=["on flush", "on write"])
@@ -69,24 +77,25 @@ def test_full_output(full: TextIO, capsys: pytest.CaptureFixture[str], count: in
             seen.append(sys.stdout is not before)
 
     before = sys.stdout
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as left, standard_output(full):
         exit_with_message(main)
     assert left.value.code == 2
     assert capsys.readouterr().err == "error: standard output: No space left on device\n"
     assert seen == [True]
     assert sys.stdout is before
-    # Closed in the end, it writes the rest once more, which goes nowhere now.
+    # When it ends, Python writes the rest once more, which goes nowhere now.
+    full.flush()
 
 
-def test_reader_that_is_gone(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_reader_that_is_gone(capsys: pytest.CaptureFixture[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    with os.fdopen(writer, "w") as stream:
-        monkeypatch.setattr(sys, "__stdout__", stream)
-        with pytest.raises(SystemExit) as left:
-            exit_with_message(lambda: print("line"))
+    with (
+        os.fdopen(writer, "w") as stream,
+        pytest.raises(SystemExit) as left,
+        standard_output(stream),
+    ):
+        exit_with_message(lambda: print("line"))
     assert left.value.code == 128 + 13
     assert capsys.readouterr() == ("", "")
 
@@ -97,13 +106,12 @@ def test_flush_is_standard_output_s(full: TextIO) -> None:
     with pytest.raises(OSError, match="No space left") as caught:
         output.flush()
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "standard output")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
 
 
-def test_print_can_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_print_can_flush() -> None:
     content = BytesIO()
-    monkeypatch.setattr(sys, "__stdout__", TextIOWrapper(content))
-    with printing():
+    stream = TextIOWrapper(content)
+    with standard_output(stream), printing():
         print("first", flush=True)
         assert content.getvalue() == b"first\n"
         print("second")
@@ -111,7 +119,8 @@ def test_print_can_flush(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_file_s_own_error_keeps_its_name(folder: Path) -> None:
-    with pytest.raises(FileNotFoundError) as caught, printing():
+    stream = TextIOWrapper(BytesIO())
+    with standard_output(stream), pytest.raises(FileNotFoundError) as caught, printing():
         Path("absent").read_bytes()
     assert caught.value.filename == "absent"
 
@@ -125,11 +134,10 @@ def test_terminal_is_known_as_such(monkeypatch: pytest.MonkeyPatch, is_terminal:
 
 @pytest.mark.parametrize("absent", [None, StringIO()], ids=["closed", "another stream"])
 def test_output_that_is_not_there(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], absent: TextIO | None
+    capsys: pytest.CaptureFixture[str], absent: TextIO | None
 ) -> None:
-    monkeypatch.setattr(sys, "__stdout__", absent)
     before = sys.stdout
-    with printing():
+    with standard_output(absent), printing():
         assert sys.stdout is before
         print("line")
     assert capsys.readouterr() == ("line\n", "")
