@@ -1,6 +1,7 @@
 """The confusion matrix as a figure: which class is where, the counts, and how dark they are."""
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ TAKEN = [
 ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def confusion() -> Figure:
     """Return the figure of TAKEN, drawn."""
     rows = [row[:2] for row in TAKEN for _ in range(row[2])]
@@ -99,3 +100,12 @@ def test_figure_is_filled(confusion: Figure) -> None:
     assert boxes[0].x1 < boxes[1].x0
     # Beside the matrix, and somewhat shorter.
     assert 0.8 < bar.get_window_extent().height / axes.get_window_extent().height < 1
+
+
+def test_colours_mean_the_same_for_every_model() -> None:
+    """Here each class is taken for each class as often."""
+    rows = [*product(CLASSES, CLASSES)]
+    figure = confusion_chart(pd.DataFrame(rows, columns=["actual", "predicted"]))
+    (image,) = figure.axes[0].images
+    assert np.asarray(image.get_array()).tolist() == [[0.1] * 10] * 10
+    assert image.get_clim() == (0, 1)

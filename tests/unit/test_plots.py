@@ -32,6 +32,7 @@ ROWS = [
     *[(1, "deer", "horse", 0.125)] * 1001,
     *[(2, "frog", "frog", 0.75)] * 196,
 ]
+RIGHT = [(0, "cat", "cat", 1)]
 HISTORY = "epoch,loss,accuracy,val_loss,val_accuracy,learning_rate\n1,2,0.25,1.5,0.5,0.1\n"
 
 
@@ -43,15 +44,22 @@ class Made(NamedTuple):
     printed: str
 
 
-def run(folder: Path, predictions: list[tuple], train: int, **settings: int) -> Made:
-    """Run the stage in a folder, on these predictions and so many training images."""
+def run(
+    folder: Path, predictions: list[tuple], train: int, is_drawn: bool = False, **settings: int
+) -> Made:
+    """Run the stage in a folder, on these predictions and so many training images.
+
+    Its figures are drawn into the files only where `is_drawn`, which takes most of the time.
+    """
     figures: list[Figure] = []
     savefig = Figure.savefig
 
     def noted(figure: Figure, *arguments: Any, **settings: Any) -> None:
         figures.append(figure)
-        savefig(figure, *arguments, **settings)
+        if is_drawn:
+            savefig(figure, *arguments, **settings)
 
+    folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as monkeypatch, redirect_stdout(StringIO()) as printed:
         monkeypatch.chdir(folder)
         monkeypatch.setattr(Figure, "savefig", noted)
@@ -71,17 +79,10 @@ def run(folder: Path, predictions: list[tuple], train: int, **settings: int) -> 
     return Made(folder, figures, printed.getvalue())
 
 
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Made:
+@pytest.fixture
+def many(tmp_path: Path) -> Made:
     """Return a run on more images and predictions than fit into the figures."""
-    return run(tmp_path_factory.mktemp("many"), ROWS, 1001, columns=3, rows=1, dpi=60)
-
-
-@pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """Return a run on fewer images, and a model without mistakes."""
-    rows = [(0, "cat", "cat", 1)]
-    return run(tmp_path_factory.mktemp("few"), rows, 5, columns=4, rows=2, dpi=80)
+    return run(tmp_path, ROWS, 1001, columns=3, rows=1, dpi=60)
 
 
 def with_heading(made: Made, heading: str) -> Figure:
@@ -148,7 +149,7 @@ def test_charts_show_the_tables(many: Made) -> None:
     assert np.asarray(upper.lines[1].get_xydata()).tolist() == [[0.5, 0.4]]
 
 
-def test_files(many: Made, few: Made) -> None:
+def test_files(tmp_path: Path) -> None:
     """At 60 dpi, an image of 64 pixels has 14.4 beside it; at 80 dpi, one of 96 has 19.2.
 
     Above and below it are 7.2 or 9.6, and 9 or 12 for each line of its title; the heading takes
@@ -172,6 +173,8 @@ def test_files(many: Made, few: Made) -> None:
             "mistakes": (461, 151),
         },
     }
+    many = run(tmp_path / "many", ROWS, 40, is_drawn=True, columns=3, rows=1, dpi=60)
+    few = run(tmp_path / "few", RIGHT, 5, is_drawn=True, columns=4, rows=2, dpi=80)
     for made, dpi in ((many, 60), (few, 80)):
         assert made.printed == "6 figures in plots\n"
         found = {}
@@ -182,22 +185,21 @@ def test_files(many: Made, few: Made) -> None:
                 assert set(image.info) == {"dpi"}
                 assert image.info["dpi"] == pytest.approx((dpi, dpi), abs=0.02)
         assert found == sizes[dpi]
+    # Each file holds its figure. At 60 dpi, the first image is 7 pixels from the left, and each of
+    # its pixels is 2 wide.
+    for name, first in (
+        ("samples", pixels(many, "train", 0)),
+        ("predictions", pixels(many, "test", 29)),
+        ("mistakes", pixels(many, "test", 7)),
+    ):
+        figure = np.asarray(Image.open(many.folder / f"plots/{name}.png").convert("RGB"))
+        block = np.frombuffer(first, np.uint8).reshape(32, 32, 3).repeat(2, 0).repeat(2, 1)
+        strip = figure[:, 7 : 7 + 64]
+        assert any(np.array_equal(strip[row : row + 64], block) for row in range(len(strip) - 64))
 
 
-@pytest.mark.parametrize(
-    ("name", "split", "index"),
-    [("samples", "train", 0), ("predictions", "test", 29), ("mistakes", "test", 7)],
-)
-def test_file_holds_its_figure(many: Made, name: str, split: str, index: int) -> None:
-    """At 60 dpi, the first image is 7 pixels from the left, and each of its pixels is 2 wide."""
-    figure = np.asarray(Image.open(many.folder / f"plots/{name}.png").convert("RGB"))
-    image = np.frombuffer(pixels(many, split, index), np.uint8).reshape(32, 32, 3)
-    block = image.repeat(2, 0).repeat(2, 1)
-    strip = figure[:, 7 : 7 + 64]
-    assert any(np.array_equal(strip[row : row + 64], block) for row in range(len(strip) - 64))
-
-
-def test_fewer_images_than_room(few: Made) -> None:
+def test_fewer_images_than_room(tmp_path: Path) -> None:
+    few = run(tmp_path, RIGHT, 5, columns=4, rows=2, dpi=80)
     samples = with_heading(few, "First 5 of 5 training images")
     names = [title for title, *_ in shown(samples)]
     assert names == ["truck", "ship", "horse", "frog", "dog"]

@@ -38,7 +38,7 @@ RIGHT = {5: 1, 19: 2}
 WRONG = {0: 1, 5: 2, 19: 1}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def reliability() -> Figure:
     """Return the figure of BINS and PREDICTIONS, drawn."""
     figure = reliability_chart(BINS, PREDICTIONS, 0.0325)
