@@ -84,6 +84,10 @@ def test_rows_columns_and_colours_are_named(confusion: Figure) -> None:
         assert label.get_rotation() == 45
         assert (label.get_horizontalalignment(), label.get_rotation_mode()) == ("right", "anchor")
     assert bar.get_ylabel() == "Share of the actual class"
+    # The bar explains the matrix's own colours.
+    colorbar = axes.images[0].colorbar
+    assert colorbar
+    assert colorbar.ax is bar
     assert texts(bar.get_yticklabels()) == ["0%", "20%", "40%", "60%", "80%", "100%"]
 
 
