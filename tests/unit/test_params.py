@@ -150,6 +150,12 @@ def test_value_that_does_not_fit(params: Params, key: str, value: Any, says: str
     assert refusal(section, SCHEMAS[section]) == f"params.yaml: {says}"
 
 
+@pytest.mark.parametrize(("text", "value"), [("'7'", "'7'"), ("7.0", "7.0"), ("true", "True")])
+def test_value_outside_of_a_section_is_not_converted(folder: Path, text: str, value: str) -> None:
+    Path("params.yaml").write_text(f"seed: {text}\n")
+    assert refusal("seed", int) == f"params.yaml: seed = {value}: {INTEGER}"
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
