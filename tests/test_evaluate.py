@@ -1,4 +1,4 @@
-"""The stage evaluate, and the measures that it takes."""
+"""The stage evaluate, as a process of its own, on what a training has made."""
 
 import csv
 import json
@@ -13,42 +13,10 @@ import yaml
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.cifar10 import CLASSES
 from stages.evaluate.augmentation import views
-from stages.evaluate.calibration import calibration, expected_calibration_error
 from stages.evaluate.params import Tta
 from tests.project import Params, assert_refused, run_stage, write_params
 
 import keras  # isort: skip
-
-
-def test_calibration_by_hand() -> None:
-    confidence = np.array([0.55, 0.6, 0.95, 1.0, 0.1])
-    correct = np.array([True, False, True, True, False])
-    bins = calibration(confidence, correct, 10)
-    assert bins["count"].tolist() == [1, 2, 2]
-    np.testing.assert_allclose(bins["confidence"], [0.1, 0.575, 0.975])
-    assert bins["accuracy"].tolist() == [0, 0.5, 1]
-    expected = (1 * 0.1 + 2 * 0.075 + 2 * 0.025) / 5
-    assert expected_calibration_error(bins) == pytest.approx(expected)
-
-
-def test_views_by_hand() -> None:
-    image = np.arange(9, dtype=np.float32).reshape(1, 3, 3, 1)
-    (weight, found), *others = views(image, "none")
-    assert (weight, found.tolist(), others) == (1, image.tolist(), [])
-
-    mirrored = [[2, 1, 0], [5, 4, 3], [8, 7, 6]]
-    flips = [(weight, view[0, :, :, 0].tolist()) for weight, view in views(image, "flip")]
-    assert flips == [(0.5, image[0, :, :, 0].tolist()), (0.5, mirrored)]
-
-    # Up and left, the border mirrored without its outermost row; then down and right.
-    down = [[4, 3, 4], [1, 0, 1], [4, 3, 4]]
-    up = [[4, 5, 4], [7, 8, 7], [4, 5, 4]]
-    six = [(weight, view[0, :, :, 0].tolist()) for weight, view in views(image, "flip_translate")]
-    assert six[:2] == [(0.25, view) for _, view in flips]
-    for (weight, view), expected in zip(six[2::2], (down, up), strict=True):
-        assert (weight, view) == (0.125, expected)
-    for (weight, view), (_, other) in zip(six[3::2], six[2::2], strict=True):
-        assert (weight, view) == (0.125, [row[::-1] for row in other])
 
 
 @pytest.mark.parametrize("tta", ["none", "flip", "flip_translate"])
