@@ -32,6 +32,8 @@ def pictures_in(folder: Path) -> list[Path]:
             folders.clear()
             continue
         listed.add(os.path.realpath(place))
+        # Which of several links to a folder comes first is not for the file system to say.
+        folders.sort()
         found.extend(
             Path(place, name)
             for name in names
