@@ -50,6 +50,7 @@ def write_sheet(
             paths[:shown], classes[:shown], probabilities[:shown], strict=True
         )
     ]
-    heading = f"{len(paths):,} pictures" if shown == len(paths) else f"First {shown:,} pictures"
+    noun = "picture" if shown == 1 else "pictures"
+    heading = f"{shown:,} {noun}" if shown == len(paths) else f"First {shown:,} {noun}"
     colours = ["black"] * shown
     save(grid(images, titles, colours, heading, COLUMNS, DPI), file, DPI)
