@@ -15,85 +15,10 @@ import pytest
 from PIL import Image
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
-from stages.plots.pictures import grid
-from stages.predict.reading import attempt, read
-from stages.predict.search import files
-from stages.predict.sheet import title
-from tests.project import Run, assert_refused, environment_of_tests, run
+from tests.pictures import gradient
+from tests.project import ROOT, Run, assert_refused, environment_of_tests, run
 
 import keras  # isort: skip
-
-SIZE = (64, 64)
-
-
-def gradient() -> np.ndarray:
-    """Return a picture that has no symmetry: red grows to the right, green downwards."""
-    row, column = np.mgrid[:64, :64].astype(np.uint8) * 4
-    return np.stack([column, row, np.full_like(row, 100)], axis=-1)
-
-
-def saved(folder: Path, name: str) -> Path:
-    """Save the gradient in one of many forms."""
-    picture = Image.fromarray(gradient())
-    path = folder / name
-    if name == "turned.png":
-        exif = picture.getexif()
-        exif[0x0112] = 6  # To be turned by 90 degrees clockwise when shown.
-        picture.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
-    elif name == "wide.png":
-        wide = Image.new("RGB", (128, 64), "white")
-        wide.paste(picture, (32, 0))
-        wide.save(path)
-    elif name == "palette.gif":
-        picture.quantize(256).save(path)
-    elif name == "transparent.png":
-        picture.putalpha(255)
-        larger = Image.new("RGBA", (64, 64))
-        larger.paste(picture)
-        larger.save(path)
-    elif name == "alpha.webp":
-        picture.convert("RGBA").save(path, lossless=True)
-    else:
-        picture.convert("CMYK" if name == "cmyk.tif" else "RGB").save(path)
-    return path
-
-
-FORMS = ["plain.png", "plain.bmp", "plain.ppm", "plain.tga", "turned.png", "wide.png"]
-FORMS += ["palette.gif", "transparent.png", "cmyk.tif", "alpha.webp"]
-
-
-@pytest.mark.parametrize("name", FORMS)
-def test_forms_of_one_picture(tmp_path: Path, name: str) -> None:
-    found = read(saved(tmp_path, name))
-    expected = gradient().reshape(32, 2, 32, 2, 3).mean((1, 3))
-    assert found.shape == (32, 32, 3)
-    assert found.dtype == np.uint8
-    tolerance = 12 if name == "palette.gif" else 2
-    np.testing.assert_allclose(found[1:-1, 1:-1], expected[1:-1, 1:-1], atol=tolerance)
-
-
-@pytest.mark.parametrize("name", ["grey.png", "grey.tif", "grey.pgm"])
-def test_sixteen_bits(tmp_path: Path, name: str) -> None:
-    values = np.linspace(0, 65535, 64 * 64).reshape(SIZE).astype(np.uint16)
-    Image.fromarray(values).save(tmp_path / name)
-    found = read(tmp_path / name)
-    expected = (values / 257).reshape(32, 2, 32, 2).mean((1, 3))
-    for channel in range(3):
-        np.testing.assert_allclose(found[..., channel], expected, atol=2)
-
-
-def test_what_is_transparent_is_white(tmp_path: Path) -> None:
-    Image.new("RGBA", SIZE, (10, 20, 30, 0)).save(tmp_path / "clear.png")
-    assert (read(tmp_path / "clear.png") == 255).all()
-
-
-def test_files_of_a_folder(tmp_path: Path) -> None:
-    (tmp_path / "deep/er").mkdir(parents=True)
-    for name in ("b.png", "a.JPG", "deep/er/c.webp", "notes.txt", "deep/data.csv"):
-        (tmp_path / name).touch()
-    found = [path.relative_to(tmp_path).as_posix() for path in files([tmp_path])]
-    assert found == ["a.JPG", "b.png", "deep/er/c.webp"]
-    assert [*files([tmp_path / "notes.txt"])] == [tmp_path / "notes.txt"]
 
 
 def predict(trained: Path, folder: Path, *arguments: str) -> Run:
@@ -145,42 +70,7 @@ def test_answers_are_the_models(trained: Path, tmp_path: Path) -> None:
     assert f"{float(plain['probability']):.1%}" in text
 
 
-# One of each kind that a fuzzer found Pillow's decoders to raise, and none of them an OSError.
-DAMAGED = sorted((Path(__file__).parent / "damaged_pictures").iterdir())
-FORMATS = ["BMP", "DDS", "GIF", "ICNS", "IM", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "SGI"]
-FORMATS += ["TGA", "TIFF", "WEBP", "AVIF", "BLP", "MSP", "SPIDER", "XBM"]
-MODES = {"MSP": "1", "XBM": "1", "SPIDER": "F", "BLP": "P", "ICNS": "RGBA"}
-
-
-@pytest.mark.parametrize("path", DAMAGED, ids=lambda path: path.name)
-@pytest.mark.filterwarnings("ignore")
-def test_damaged_picture_is_told(path: Path) -> None:
-    reason = attempt(path)
-    assert isinstance(reason, str)
-    assert reason.isprintable()
-
-
-@pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.filterwarnings("ignore")
-def test_no_damage_ends_the_run(tmp_path: Path, name: str) -> None:
-    """Bytes changed, cut and repeated at random places, the same in every run."""
-    whole = io.BytesIO()
-    Image.fromarray(gradient()).convert(MODES.get(name, "RGB")).save(whole, name)
-    path = tmp_path / "damaged"
-    generator = np.random.default_rng(0)
-    for _ in range(60):
-        content = bytearray(whole.getvalue())
-        # Headers are where damage leads furthest.
-        reach = len(content) if generator.random() < 0.3 else min(len(content), 200)
-        for place in generator.integers(0, reach, generator.integers(1, 8)):
-            content[place] = generator.integers(0, 256)
-        if generator.random() < 0.3:
-            del content[generator.integers(0, len(content)) :]
-        path.write_bytes(content)
-        found = attempt(path)
-        assert found.isprintable() if isinstance(found, str) else found.shape == (32, 32, 3)
-
-
+DAMAGED = ROOT / "tests/damaged_pictures/BLPFormatError.blp"
 NAMES = ["plain.png", "price_$5_and_$10.png", "中文字.png", "new\nline.png", "esc\x1b[31m.png"]
 NAMES += ["Übung.png", os.fsdecode(b"caf\xe9.png")]
 
@@ -188,7 +78,7 @@ NAMES += ["Übung.png", os.fsdecode(b"caf\xe9.png")]
 def test_names_of_any_bytes(trained: Path, tmp_path: Path) -> None:
     for name in NAMES:
         Image.fromarray(gradient()).save(tmp_path / name, "PNG")
-    shutil.copy(DAMAGED[0], tmp_path / os.fsdecode(b"d\xe9.blp"))
+    shutil.copy(DAMAGED, tmp_path / os.fsdecode(b"d\xe9.blp"))
     model = str(trained / "models/model.keras")
     command = [sys.executable, "-m", "stages.predict", "--model", model, ".", "--top", "1"]
     env = environment_of_tests(PYTHONWARNINGS="error", PYTHONIOENCODING="ascii")
@@ -205,16 +95,6 @@ def test_names_of_any_bytes(trained: Path, tmp_path: Path) -> None:
     for rows in (csv.DictReader(io.StringIO(outputs[1])), json.loads(outputs[2])):
         assert {row["file"] for row in rows} == set(NAMES)
     assert (tmp_path / "sheet.pNg").stat().st_size > 1000
-
-
-def test_titles_are_drawn_as_text() -> None:
-    assert title("price_$5_and_$10.png") == "price_$5_and_$10.png"
-    assert title(os.fsdecode(b"caf\xe9.png")) == "caf�.png"
-    assert title("中é\n.png") == "�é�.png"
-    assert len(title("a" * 100)) == 24
-    figure = grid(np.zeros((1, 32, 32, 3)), ["$x^2$"], ["black"], "", 3, 100)
-    (axes,) = figure.axes
-    assert axes.title.get_parse_math() is False
 
 
 def test_files_of_linked_and_locked_folders(tmp_path: Path) -> None:
@@ -239,16 +119,6 @@ def test_files_of_linked_and_locked_folders(tmp_path: Path) -> None:
     found = [Path(line).relative_to(tmp_path) for line in result.stdout.splitlines()]
     (tmp_path / "locked").chmod(0o700)
     assert [*map(str, found)] == ["elsewhere/a.png", "inside/a.png", "inside/nowhere", "locked"]
-
-
-def test_what_is_no_file_is_told(tmp_path: Path) -> None:
-    """At once: opening a pipe would wait for who writes to it."""
-    os.mkfifo(tmp_path / "pipe.png")
-    assert attempt(tmp_path / "pipe.png") == "not a regular file"
-    assert attempt(tmp_path) == "Is a directory"
-    assert attempt(tmp_path / "none.png") == "No such file or directory"
-    assert attempt(Path("a" * 300 + ".png")) == "File name too long"
-    assert [*files([Path("a" * 300)])] == [Path("a" * 300)]
 
 
 MEASURED = """
@@ -288,19 +158,9 @@ def test_memory_is_bounded(
     assert int(result.stdout) < megabytes
 
 
-def test_large_jpeg_is_read_as_a_whole_one(tmp_path: Path) -> None:
-    """Its decoder shrinks it, and what comes out is nearly the mean of the same pixels."""
-    picture = Image.fromarray(gradient()).resize((2400, 2400), Image.Resampling.BICUBIC)
-    picture.save(tmp_path / "a.jpg", quality=95, subsampling=0)
-    picture.save(tmp_path / "a.png")
-    difference = read(tmp_path / "a.jpg").astype(int) - read(tmp_path / "a.png")
-    assert np.abs(difference).mean() < 1
-    assert np.abs(difference).max() <= 6
-
-
 @pytest.mark.parametrize("kind", ["not finite", "logits", "unbuilt"])
 def test_model_without_probabilities_is_refused(trained: Path, tmp_path: Path, kind: str) -> None:
-    saved(tmp_path, "plain.png")
+    Image.fromarray(gradient()).save(tmp_path / "plain.png")
     layers = [keras.layers.Flatten(), keras.layers.Dense(10)]
     model = keras.Sequential(layers if kind == "unbuilt" else [keras.Input((32, 32, 3)), *layers])
     if kind == "not finite":
