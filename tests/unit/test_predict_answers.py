@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stages.cifar10 import CLASSES
 from stages.predict.answers import as_text, on_one_line, table
 
 # The likeliest are dog, then cat; then cat and dog alike, then airplane.
@@ -34,11 +35,16 @@ def test_a_table_by_hand() -> None:
 
 
 def test_classes_that_are_alike_keep_their_order() -> None:
-    """Also of many, which sorting by other ways than a stable one would mix."""
-    rows = table([Path("a.png")], np.full((1, 10), 0.1, np.float32), 10)
-    expected = "airplane automobile bird cat deer dog frog horse ship truck"
-    assert " ".join(rows["class"]) == expected
-    assert rows["rank"].to_list() == [*range(1, 11)]
+    """Also where several are, which processors sort in ways of their own.
+
+    The classes are in the order of their names.
+    """
+    probabilities = np.random.default_rng(0).integers(0, 4, (20, 10)).astype(np.float32) / 15
+    rows = table([Path("a.png")] * 20, probabilities, 10)
+    pairs = [sorted(zip(-shares, CLASSES, strict=True)) for shares in probabilities]
+    expected = [[name for _, name in row] for row in pairs]
+    assert rows["class"].to_numpy().reshape(20, 10).tolist() == expected
+    assert rows["rank"].to_list() == [*range(1, 11)] * 20
 
 
 @pytest.mark.parametrize(

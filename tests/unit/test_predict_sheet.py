@@ -124,6 +124,7 @@ def test_a_sheet_is_a_file_of_whole_pixels(tmp_path: Path) -> None:
 
 def test_the_longest_sheet_can_be_drawn(written: list[tuple[Figure, Path, int]]) -> None:
     """Matplotlib draws no more than 65,535 pixels in one direction."""
+    assert SHEET_SIZE == 1200
     for count in (6, 7):
         write_sheet(
             Path("sheet.png"), PATHS[:count], IMAGES[:count], CLASSES[:count], SHARES[:count]
