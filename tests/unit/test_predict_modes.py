@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.predict.reading import attempt, read
+from stages.predict.reading import attempt, prepared, read
 
 SIZE = (64, 64)
 # Of no symmetry, and nothing of it is black or white.
@@ -144,3 +144,30 @@ def test_transparent_pixels_do_not_colour_those_beside_them(tmp_path: Path) -> N
 def test_values_of_no_known_range_are_refused(tmp_path: Path) -> None:
     Image.new("F", (32, 32)).save(tmp_path / "a.tif")
     assert attempt(tmp_path / "a.tif") == "floating-point values of no known range"
+
+
+@pytest.mark.parametrize(
+    ("mode", "conversions"),
+    [
+        ("RGB", []),
+        ("L", ["RGB"]),
+        ("I;16", ["I"]),
+        ("RGBA", ["RGBa"]),
+        ("LA", ["RGBA", "RGBa"]),
+    ],
+)
+def test_a_picture_is_not_copied_without_need(
+    monkeypatch: pytest.MonkeyPatch, mode: str, conversions: list[str]
+) -> None:
+    """Each copy of a large one takes hundreds of megabytes."""
+    found: list[str] = []
+    convert = Image.Image.convert
+
+    def noted(picture: Image.Image, mode: str) -> Image.Image:
+        found.append(mode)
+        return convert(picture, mode)
+
+    picture = Image.new(mode, SIZE)
+    monkeypatch.setattr(Image.Image, "convert", noted)
+    prepared(picture)
+    assert found == conversions
