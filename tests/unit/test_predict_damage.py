@@ -2,6 +2,7 @@
 
 import io
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -49,10 +50,19 @@ def test_no_damage_ends_the_run(tmp_path: Path, name: str) -> None:
         assert found.isprintable() if isinstance(found, str) else found.shape == (32, 32, 3)
 
 
-def test_what_is_no_file_is_told(tmp_path: Path) -> None:
-    """At once: opening a pipe would wait for who writes to it."""
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    """Opening it would wait for who writes to it."""
     os.mkfifo(tmp_path / "pipe.png")
-    assert attempt(tmp_path / "pipe.png") == "not a regular file"
+    found: list[object] = []
+    thread = threading.Thread(
+        target=lambda: found.append(attempt(tmp_path / "pipe.png")), daemon=True
+    )
+    thread.start()
+    thread.join(5)
+    assert found == ["not a regular file"]
+
+
+def test_what_is_no_file_is_told(tmp_path: Path) -> None:
     assert attempt(tmp_path) == "Is a directory"
     assert attempt(tmp_path / "none.png") == "No such file or directory"
     assert attempt(Path("a" * 300 + ".png")) == "File name too long"
