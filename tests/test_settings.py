@@ -4,15 +4,11 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 
-from stages import device as device  # First, since TensorFlow reads what it sets.
-from stages.train import environment
 from tests.project import Run, run, run_stage, write_params
 from tests.test_resume import CHECKPOINTS, OUTS, SLOW, checkpoints, going_on, hashes, stop
 
@@ -163,29 +159,6 @@ def test_checkpoint_of_another_number_of_processors_is_dropped(
     assert not [*(folder / CHECKPOINTS).glob("*.npz")]
     train(folder)
     assert hashes(folder) == found
-
-
-FACTS: dict[str, Callable[[pytest.MonkeyPatch, Path], None]] = {
-    "processor": lambda patch, folder: patch.setattr(environment, "CPUINFO", folder / "cpuinfo"),
-    "caches": lambda patch, folder: patch.setattr(environment, "CACHES", folder),
-    "blas": lambda patch, _: patch.setattr(environment, "threadpool_info", lambda: []),
-    "instruction_sets": lambda patch, _: patch.setattr(environment, "INSTRUCTION_SETS", ["AVX9"]),
-    "threads": lambda patch, _: patch.setattr(device, "THREADS", 99),
-    "numpy": lambda patch, _: patch.setattr(np, "__version__", "9"),
-}
-
-
-@pytest.mark.parametrize("fact", FACTS)
-def test_facts_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fact: str) -> None:
-    before = environment.environment("CPU")
-    assert all(before.values())
-    text = "vendor_id\t: Maker\nmodel\t\t: 7\nmodel name\t: A 9\nflags\t\t: x y\n\nvendor_id\t: B\n"
-    (tmp_path / "cpuinfo").write_text(text)
-    FACTS[fact](monkeypatch, tmp_path)
-    after = environment.environment("CPU")
-    assert {name for name in before if before[name] != after[name]} == {fact}
-    if fact == "processor":
-        assert after["processor"] == "Maker 7 A 9"
 
 
 def test_kernels_of_blas_are_recorded(arrays: Path, tmp_path: Path) -> None:
