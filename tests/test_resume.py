@@ -10,15 +10,9 @@ from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 
-from stages import device as device  # First, since TensorFlow reads what it sets.
-from stages.models import tutorial
-from stages.train.checkpoint import Checkpoint
-from stages.train.fingerprint import fingerprint
-from stages.train.recipes import Training
 from tests.project import (
     Project,
     assert_refused,
@@ -28,8 +22,6 @@ from tests.project import (
     run_stage,
     write_params,
 )
-
-import keras  # isort: skip
 
 OUTS = ("models/model.keras", "metrics/train.json", "plots/history.csv")
 CHECKPOINTS = ".dvc/tmp/checkpoints"
@@ -48,21 +40,6 @@ def folder(arrays: Path, tmp_path: Path) -> Path:
     params["recipes"]["tutorial"] |= SLOW
     write_params(tmp_path, params)
     return tmp_path
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkpoint:
-    """Return the place of a checkpoint in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    checkpoint = Checkpoint("0123")
-    checkpoint.claim()
-    return checkpoint
-
-
-def tiny_training(seed: int) -> Training:
-    keras.utils.set_random_seed(seed)
-    model = tutorial.build(2, 4, 0.25, 0.5)
-    return Training(model, keras.optimizers.RMSprop(), keras.losses.CategoricalCrossentropy(), [])
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -215,103 +192,6 @@ def test_a_checkpoint_of_another_seed_is_dropped(folder: Path) -> None:
         f"dropped a checkpoint of other parameters, data, code or versions: {path.name}"
     ]
     assert f"epoch 1/{EPOCHS}" in result.stdout
-
-
-def test_the_fingerprint_is_of_settings_and_data() -> None:
-    zeros, ones = np.zeros((2, 3)), np.ones((2, 3))
-    names = {
-        fingerprint([0, {"rate": 1.0}], zeros),
-        fingerprint([1, {"rate": 1.0}], zeros),
-        fingerprint([0, {"rate": 2.0}], zeros),
-        fingerprint([0, {"rate": 1.0}], ones),
-        fingerprint([0, {"rate": 1.0}], zeros.reshape(3, 2)),
-        fingerprint([0, {"rate": 1.0}], zeros, zeros[:0]),
-    }
-    assert len(names) == 6
-    assert fingerprint([0, {"rate": 1.0}], zeros.copy()) in names
-
-
-def test_a_checkpoint_holds_the_whole_state(checkpoint: Checkpoint) -> None:
-    saved, restored = tiny_training(0), tiny_training(1)
-    for variable in saved.state:
-        variable.assign(variable + 1)
-    rows = [{"epoch": 1, "loss": 0.1 + 0.2, "accuracy": 1 / 3}]
-    checkpoint.save(saved, rows)
-    assert checkpoint.restore(restored) == rows
-    paths = [variable.path for variable in restored.state]
-    assert len([path for path in paths if "seed_generator" in path]) == 4
-    assert len([path for path in paths if path.startswith("rm_sprop")]) == 2 + 17
-    for found, expected in zip(restored.state, saved.state, strict=True):
-        np.testing.assert_array_equal(found.numpy(), expected.numpy(), strict=True)
-
-
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
-def test_a_damaged_checkpoint_is_dropped(
-    checkpoint: Checkpoint, damage: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    saved = tiny_training(0)
-    checkpoint.save(saved, [{"epoch": 1}])
-    content = checkpoint.path.read_bytes()
-    middle = content.index(saved.state[0].numpy().tobytes())
-    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-    damaged = {"cut": content[:middle], "flipped": flipped, "empty": b""}[damage]
-    checkpoint.path.write_bytes(damaged)
-
-    training = tiny_training(1)
-    before = [variable.numpy() for variable in training.state]
-    assert checkpoint.restore(training) == []
-    (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("dropped a checkpoint that cannot be read (")
-    assert line.endswith(f"): {checkpoint.path.name}")
-    assert [*checkpoint.folder.iterdir()] == [checkpoint.owner]
-    for variable, value in zip(training.state, before, strict=True):
-        np.testing.assert_array_equal(variable.numpy(), value)
-
-
-@pytest.mark.parametrize("field", [6, 8, 10, 20, 24, 28])
-def test_no_flipped_bit_in_an_archive_ends_the_next_training(
-    checkpoint: Checkpoint, field: int
-) -> None:
-    """Of a zip archive's list of files, where it tells version, flags, compression and sizes."""
-    training = tiny_training(0)
-    checkpoint.save(training, [{"epoch": 1}])
-    content = checkpoint.path.read_bytes()
-    place = content.index(b"PK\x01\x02") + field
-    for bit in range(16):
-        flipped = bytearray(content)
-        flipped[place + bit // 8] ^= 1 << bit % 8
-        checkpoint.path.write_bytes(flipped)
-        rows = checkpoint.restore(training)
-        assert rows == [{"epoch": 1}] if checkpoint.path.exists() else rows == []
-
-
-def test_a_checkpoint_of_other_shapes_is_dropped(checkpoint: Checkpoint) -> None:
-    checkpoint.save(tiny_training(0), [{"epoch": 1}])
-    model = tutorial.build(3, 4, 0.25, 0.5)
-    other = Training(model, keras.optimizers.RMSprop(), keras.losses.CategoricalCrossentropy(), [])
-    before = [variable.numpy() for variable in other.state]
-    assert checkpoint.restore(other) == []
-    for variable, value in zip(other.state, before, strict=True):
-        np.testing.assert_array_equal(variable.numpy(), value)
-
-
-@pytest.mark.parametrize("rows", ["5", "{}", "[1]", '[{"epoch": 2}]'])
-def test_a_checkpoint_of_another_history_is_dropped(checkpoint: Checkpoint, rows: str) -> None:
-    training = tiny_training(0)
-    values = {f"{number:04}": v.numpy() for number, v in enumerate(training.state)}
-    np.savez(checkpoint.path, allow_pickle=False, history=np.array(rows), **values)
-    assert checkpoint.restore(training) == []
-    assert not checkpoint.path.exists()
-
-
-def test_the_workspace_drops_none_of_an_experiment(checkpoint: Checkpoint) -> None:
-    checkpoint.save(tiny_training(0), [])
-    kept = "experiment-4567.npz"
-    for name in ("workspace-4567.npz", ".unfinished-workspace-4567.npz", kept):
-        shutil.copy(checkpoint.path, checkpoint.folder / name)
-    checkpoint.remove()
-    assert Checkpoint("89ab").restore(tiny_training(0)) == []
-    assert [path.name for path in checkpoint.folder.iterdir()] == [kept]
 
 
 def test_a_training_that_diverges_stops(folder: Path) -> None:
