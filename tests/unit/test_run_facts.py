@@ -1,0 +1,209 @@
+"""A training goes on where all that its weights depend on is the same, and only there."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages import device  # First, since TensorFlow reads what it sets.
+from stages.train.params import Recipe
+from stages.train.recipes import Training
+from stages.train.run import run
+from tests.unit.test_environment import FACTS
+from tests.unit.tiny import (
+    AIRBENCH,
+    ROWS,
+    TUTORIAL,
+    Killed,
+    Loop,
+    images,
+    small_network,
+    training_of,
+)
+
+import keras  # isort: skip
+import tensorflow as tf  # isort: skip
+
+Arguments = dict[str, Any]
+Change = Callable[[Arguments], object]
+
+
+@pytest.fixture(scope="module")
+def training() -> Training:
+    return training_of(small_network())
+
+
+@pytest.fixture
+def loop(folder: Path, monkeypatch: pytest.MonkeyPatch, training: Training) -> Loop:
+    """Return a loop that is killed in the second epoch."""
+    loop = Loop().install(monkeypatch)
+    loop.training = training
+    loop.killed_after = 1
+    return loop
+
+
+def arguments(recipe: Recipe = TUTORIAL) -> Arguments:
+    return {
+        "recipe": recipe,
+        "seed": 0,
+        "wanted": "auto",
+        "training_data": images(20, 0),
+        "validation_data": images(5, 1),
+    }
+
+
+def killed(given: Arguments) -> None:
+    with pytest.raises(Killed):
+        run(**given)
+
+
+def checkpoints() -> list[str]:
+    return sorted(path.name for path in Path(".dvc/tmp/checkpoints").glob("*.npz"))
+
+
+def assert_dropped(
+    loop: Loop, given: Arguments, change: Callable[[], object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Assert that after a change a training begins anew, and the other's checkpoint is dropped."""
+    killed(given)
+    (before,) = checkpoints()
+    capsys.readouterr()
+    change()
+    killed(given)
+    assert loop.trained[2] == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        f"dropped a checkpoint of other parameters, data, code or versions: {before}"
+    ]
+    (after,) = checkpoints()
+    assert after != before
+
+
+def another(value: Any) -> Any:
+    """Return another value of the same type."""
+    if isinstance(value, list):
+        return [*value[:-1], another(value[-1])]
+    return value + 1 if isinstance(value, int) else value / 2 or 0.5
+
+
+@pytest.mark.parametrize(
+    ("recipe", "key"),
+    [
+        (recipe, key)
+        for recipe in (TUTORIAL, AIRBENCH)
+        for key in type(recipe).model_fields
+        if key != "model"
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.model,
+)
+def test_each_parameter_of_the_recipe_counts(
+    loop: Loop, capsys: pytest.CaptureFixture[str], recipe: Recipe, key: str
+) -> None:
+    given = arguments(recipe)
+    changed = recipe.model_copy(update={key: another(getattr(recipe, key))})
+    assert_dropped(loop, given, lambda: given.update(recipe=changed), capsys)
+
+
+def test_the_seed_counts(loop: Loop, capsys: pytest.CaptureFixture[str]) -> None:
+    given = arguments()
+    assert_dropped(loop, given, lambda: given.update(seed=1), capsys)
+
+
+@pytest.mark.parametrize("name", ["training_data", "validation_data"])
+@pytest.mark.parametrize("part", [0, 1], ids=["images", "labels"])
+def test_the_data_count(
+    loop: Loop, capsys: pytest.CaptureFixture[str], name: str, part: int
+) -> None:
+    given = arguments()
+    array = given[name][part]
+
+    def change_the_last() -> None:
+        array[-1:] += 1
+
+    assert_dropped(loop, given, change_the_last, capsys)
+
+
+@pytest.mark.parametrize("name", ["training_data", "validation_data"])
+@pytest.mark.parametrize("part", [0, 1], ids=["images", "labels"])
+def test_the_shape_of_the_same_bytes_counts(
+    loop: Loop, capsys: pytest.CaptureFixture[str], name: str, part: int
+) -> None:
+    given = arguments()
+    arrays = list(given[name])
+
+    def reshape() -> None:
+        arrays[part] = arrays[part][..., None]
+        given[name] = tuple(arrays)
+
+    assert_dropped(loop, given, reshape, capsys)
+
+
+@pytest.mark.parametrize("fact", FACTS)
+def test_each_fact_of_the_environment_counts(
+    loop: Loop,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fact: str,
+) -> None:
+    (tmp_path / "cpuinfo").write_text("vendor_id : Maker\n")
+    assert_dropped(loop, arguments(), lambda: FACTS[fact](monkeypatch, tmp_path), capsys)
+
+
+def test_the_device_counts(
+    loop: Loop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def add_a_gpu() -> None:
+        monkeypatch.setattr(device, "GPUS", ["one"])
+        monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda *_: None)
+        monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda _: {})
+
+    monkeypatch.setattr(device, "GPUS", [])
+    assert_dropped(loop, arguments(), add_a_gpu, capsys)
+    assert loop.assembled[4] is False
+
+
+def test_the_code_counts(
+    loop: Loop,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "layer.py"
+    path.write_text("a = 1")
+    module = ModuleType("stages.models.layer")
+    module.__file__ = str(path)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert_dropped(loop, arguments(), lambda: path.write_text("a = 2"), capsys)
+
+
+UNIMPORTANT: dict[str, Change] = {
+    "nothing": lambda given: None,
+    "the wish for the device that it is": lambda given: given.update(wanted="cpu"),
+    "the layout in memory": lambda given: given.update(
+        training_data=(np.asfortranarray(given["training_data"][0]), given["training_data"][1])
+    ),
+    "other random numbers drawn": lambda given: keras.utils.set_random_seed(99),
+}
+
+
+@pytest.mark.parametrize("name", UNIMPORTANT)
+def test_nothing_else_counts(
+    loop: Loop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(device, "GPUS", [])
+    given = arguments()
+    killed(given)
+    (checkpoint,) = checkpoints()
+    capsys.readouterr()
+    UNIMPORTANT[name](given)
+    killed(given)
+    assert loop.trained[2] == 1
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        f"going on after epoch 1, from {checkpoint}"
+    ]
+    assert checkpoints() == [checkpoint]
+    assert len(ROWS) == 2
