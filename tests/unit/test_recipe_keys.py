@@ -1,0 +1,114 @@
+"""No key of a recipe is without effect."""
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages import device as device  # First, since TensorFlow reads what it sets.
+from stages.train.loop import Meter, compiled_training_step
+from stages.train.params import Recipe
+from tests.unit.tiny_recipes import assembled, recipes, tiny
+
+import tensorflow as tf  # isort: skip
+
+Observation = list[np.ndarray]
+
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run")
+
+
+@pytest.fixture(autouse=True)
+def _without_graphs() -> Iterator[None]:
+    """Take each step at once; to compile it first takes seconds."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def observed(recipe: Recipe, seed: int = 0) -> Iterator[Observation]:
+    """Return what a training does, one thing after the other, the cheapest first."""
+    training = assembled(recipe, seed)
+    yield [
+        np.array([*phase.epochs, phase.model.input_shape[1], len(phase.variables)])
+        for phase in training.phases
+    ]
+    yield training.model.get_weights()
+    yield [
+        array
+        for phase in training.phases
+        for epoch in phase.epochs
+        for batch in phase.batches.epoch(epoch)
+        for array in batch
+    ]
+    meter = Meter(training.loss)
+    for phase in training.phases:
+        step = compiled_training_step(phase, training.optimizer, meter)
+        for epoch in phase.epochs:
+            for batch in phase.batches.epoch(epoch):
+                step(*batch)
+                measured = np.array([*meter.results().values()])
+                yield [measured, *(variable.numpy() for variable in training.state)]
+
+
+def same(one: Observation, other: Observation) -> bool:
+    return len(one) == len(other) and all(
+        a.shape == b.shape and np.allclose(a, b, rtol=1e-5, atol=1e-7)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def another(value: Any) -> Any:
+    """Return a value of the same type."""
+    if isinstance(value, list):
+        return [another(value[0]), *value[1:]]
+    return value + 1 if isinstance(value, int) else value / 2 or 0.5
+
+
+class Unchanged:
+    """What the training of a recipe as it is does, trained no further than is asked for."""
+
+    def __init__(self, name: str):
+        """Take the recipe's name."""
+        self.coming = observed(tiny(name))
+        self.seen: list[Observation] = []
+
+    def __iter__(self) -> Iterator[Observation]:
+        """Give what was seen before, then the rest."""
+        yield from self.seen
+        for observation in self.coming:
+            self.seen.append(observation)
+            yield observation
+
+
+@pytest.fixture(scope="module")
+def unchanged() -> Callable[[str], Unchanged]:
+    """Return a function from a recipe's name to what its training does."""
+    return cache(Unchanged)
+
+
+# By model and key, since recipes of one model differ in nothing but values.
+KEYS = {
+    (recipe["model"], key): name for name, recipe in recipes() for key in recipe if key != "model"
+}
+
+
+@pytest.mark.parametrize(("model", "key"), KEYS)
+def test_each_key_changes_the_training(
+    unchanged: Callable[[str], Unchanged], model: str, key: str
+) -> None:
+    name = KEYS[model, key]
+    value = dict(recipes())[name][key]
+    changed = observed(tiny(name, **{key: another(value)}))
+    assert not all(map(same, unchanged(name), changed))
+
+
+@pytest.mark.parametrize("name", ["tutorial", "airbench_small"])
+def test_the_seed_alone_changes_the_training(
+    unchanged: Callable[[str], Unchanged], name: str
+) -> None:
+    again, other = observed(tiny(name)), observed(tiny(name), seed=1)
+    assert all(map(same, islice(unchanged(name), 4), again))
+    assert not all(map(same, islice(unchanged(name), 3), other))
