@@ -36,7 +36,7 @@ class AirbenchRecipe(Section):
     whitening_images: Annotated[int, Field(ge=1, le=50_000)]
     whitening_epsilon: Positive
     whitening_epochs: Annotated[int, Field(ge=0, le=100_000)]
-    low_resolution: Annotated[int, Field(ge=8, le=32)]
+    low_resolution: Annotated[int, Field(ge=9, le=32)]
     low_resolution_share: Annotated[float, Field(ge=0, le=1)]
     batch_norm_momentum: Annotated[float, Field(ge=0, le=1)]
     batch_norm_epsilon: Positive

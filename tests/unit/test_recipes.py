@@ -1,10 +1,15 @@
 """What a recipe's parameters do, by the formulas of its method."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
+from stages.errors import InputError
+from stages.train.params import read_recipe
 from stages.train.recipes import Training
+from tests.project import Params, write_params
 from tests.unit.tiny_recipes import IMAGES, LABELS, assembled, tiny
 
 import tensorflow as tf  # isort: skip
@@ -221,3 +226,16 @@ def test_the_network_is_that_of_the_recipes_model(name: str) -> None:
     training = assembled(recipe)
     assert training.model.name == recipe.model
     assert training.model.output_shape == (None, 10)
+
+
+def test_images_of_side_9_are_the_smallest(folder: Path, params: Params) -> None:
+    """Of side 8, nothing is left for the third block's pooling."""
+    assembled(tiny("airbench_small", low_resolution=9))
+    params["recipes"]["airbench_small"]["low_resolution"] = 8
+    write_params(folder, params)
+    with pytest.raises(InputError) as caught:
+        read_recipe()
+    assert str(caught.value) == (
+        "params.yaml: recipes.airbench_small.low_resolution = 8: "
+        "should be greater than or equal to 9"
+    )
