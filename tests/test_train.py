@@ -15,11 +15,9 @@ import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.models import tutorial
-from stages.train.batches import FlippedAndTranslated, Shuffled, shrunk
-from stages.train.loop import Row, prepared_ahead, train
-from stages.train.muon import Muon, orthogonalized
+from stages.train.batches import Shuffled
+from stages.train.loop import Row, train
 from stages.train.params import AirbenchRecipe
-from stages.train.randomness import stream
 from stages.train.recipes import Phase, Training, assemble
 from tests.project import (
     ROOT,
@@ -78,114 +76,6 @@ def test_loop_does_what_fit_does(arrays: Path) -> None:
         np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(24, 96), (96, 24), (64, 64)])
-def test_orthogonalized_has_singular_values_near_one(shape: tuple[int, int]) -> None:
-    matrix = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    found = orthogonalized(tf.constant(matrix), 5).numpy()
-    u, _, v = np.linalg.svd(matrix, full_matrices=False)
-    values = np.diag(u.T @ found @ v.T)
-    assert 0.5 < values.min() <= values.max() < 1.3
-    np.testing.assert_allclose(u @ np.diag(values) @ v, found, atol=1e-4)
-
-
-def constant(rate: float) -> keras.optimizers.schedules.PolynomialDecay:
-    return keras.optimizers.schedules.PolynomialDecay(rate, 1000, rate)
-
-
-def test_variables_with_a_rate_take_nesterov_steps() -> None:
-    start = np.array([1.0, -2.0, 3.0], np.float32)
-    ours, theirs = keras.Variable(start, name="beta"), keras.Variable(start, name="beta")
-    muon = Muon(constant(0.5), 0.6, 3, {"beta": constant(0.1)}, 0.85, 0.0)
-    sgd = keras.optimizers.SGD(0.1, momentum=0.85, nesterov=True)
-    for step in range(5):
-        gradient = tf.constant(start * (step - 2))
-        muon.apply([gradient], [ours])
-        sgd.apply([gradient], [theirs])
-    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-5)
-
-
-def test_kernels_take_steps_of_muon() -> None:
-    generator = np.random.default_rng(0)
-    start = generator.normal(size=(3, 3, 8, 16)).astype(np.float32)
-    gradient = generator.normal(size=start.shape).astype(np.float32)
-    kernel = keras.Variable(start, name="kernel")
-    Muon(constant(0.24), 0.6, 3, {"beta": constant(0.1)}, 0.85, 0.0).apply(
-        [tf.constant(gradient)], [kernel]
-    )
-    # The first step: the velocity is the gradient, Nesterov's form adds momentum times it.
-    update = orthogonalized(tf.constant((1.6 * gradient).reshape(-1, 16)), 3).numpy()
-    scaled = start * (4 / np.linalg.norm(start))
-    np.testing.assert_allclose(
-        kernel.numpy(), scaled - 0.24 * update.reshape(start.shape), atol=1e-5
-    )
-
-
-def test_shuffled_gives_every_image_once_in_another_order_each_epoch() -> None:
-    labels = np.arange(50, dtype=np.uint8)
-    images = np.repeat(labels, 3072).reshape(50, 32, 32, 3).astype(np.float32)
-    batches = Shuffled(images, labels, 16, seed=0)
-    epochs = [list(batches.epoch(number)) for number in (0, 1, 0)]
-    assert [len(batch) for _, batch in epochs[0]] == [16, 16, 16, 2]
-    assert len(batches) == 4
-    orders = [np.concatenate([batch for _, batch in epoch]).tolist() for epoch in epochs]
-    assert sorted(orders[0]) == sorted(orders[1]) == labels.tolist()
-    assert orders[0] != orders[1]
-    assert orders[0] == orders[2]
-    for picked, batch in epochs[0]:
-        np.testing.assert_array_equal(picked[:, 0, 0, 0], batch)
-
-
-def test_flip_alternates_and_half_start_flipped() -> None:
-    labels = np.arange(200, dtype=np.uint8)
-    images = np.random.default_rng(0).random((200, 32, 32, 3), np.float32)
-    batches = FlippedAndTranslated(images, labels, 64, 0, seed=0)
-    sides = []
-    for epoch in range(2):
-        side = np.empty(200, bool)
-        for picked, index in batches.epoch(epoch):
-            flipped = (picked == images[index][:, :, ::-1]).all((1, 2, 3))
-            assert (flipped | (picked == images[index]).all((1, 2, 3))).all()
-            side[index] = flipped
-        sides.append(side)
-    assert 60 < sides[0].sum() < 140
-    np.testing.assert_array_equal(sides[0], ~sides[1])
-
-
-def test_translation_moves_by_up_to_its_pixels() -> None:
-    labels = np.zeros(400, np.uint8)
-    row, column = np.mgrid[:32, :32].astype(np.float32)
-    image = np.stack([row, column, column], axis=-1)
-    batches = FlippedAndTranslated(np.repeat(image[None], 400, 0), labels, 400, 2, seed=0)
-    (picked, _), *_ = batches.epoch(0)
-    centre = picked[:, 16, 16]
-    mirrored = picked[:, 16, 17, 1] < picked[:, 16, 16, 1]
-    moved_down = centre[:, 0] - 16
-    moved_right = np.where(mirrored, 15, 16) - centre[:, 1]
-    for moved in (moved_down, moved_right):
-        assert set(moved) == {-2, -1, 0, 1, 2}
-    # Beyond the border, the image is mirrored, its outermost row not repeated.
-    far = picked[(moved_down == 2)][0, :, 16, 0]
-    assert far.tolist() == [*range(2, 32), 30, 29]
-
-
-def test_shrunk_keeps_what_an_image_shows() -> None:
-    row, column = np.mgrid[:32, :32].astype(np.float32)
-    images = np.stack([row, column, row], axis=-1)[None]
-    small = shrunk(images, 24)
-    assert small.shape == (1, 24, 24, 3)
-    # The centre of pixel i of 24 lies at (i + 0.5) * 32 / 24 - 0.5 of 32; borders are averaged.
-    expected = (np.arange(24) + 0.5) * 32 / 24 - 0.5
-    np.testing.assert_allclose(small[0, 1:-1, 5, 0], expected[1:-1], atol=0.05)
-    np.testing.assert_allclose(small[0, 5, 1:-1, 1], expected[1:-1], atol=0.05)
-    assert shrunk(images, 32) is images
-
-
-def test_shrunk_is_as_tensorflow_resizes() -> None:
-    images = np.random.default_rng(0).random((3, 32, 32, 3), np.float32)
-    expected = tf.image.resize(images, (20, 20), antialias=True)
-    np.testing.assert_allclose(shrunk(images, 20), expected, atol=1e-6)
-
-
 def assembled(arrays: Path, **settings: float) -> Training:
     """Return what the small recipe trains, some of its parameters replaced."""
     recipe = small_params(arrays)["recipes"]["airbench_small"] | settings
@@ -221,25 +111,12 @@ def test_phases_of_airbench(arrays: Path) -> None:
     np.testing.assert_array_equal(biases[4], biases[2])
 
 
-def test_an_epochs_end_waits_for_no_tuning(arrays: Path) -> None:
-    """Where tf.data tunes, the end of an epoch waits for its sleeping thread, now and then only."""
-    phase = assembled(arrays).phases[-1]
-    assert prepared_ahead(phase, 0).options().autotune.enabled is False
-
-
 def test_first_layers_bias_need_not_learn(arrays: Path) -> None:
     training = assembled(arrays, epochs=1, low_resolution_share=1.0, whitening_epochs=0)
     (phase,) = training.phases
     list(trained_epochs(training))
     assert not training.model.get_layer("whitening").bias.numpy().any()
     assert len(phase.variables) == len(training.model.trainable_variables) - 1
-
-
-def test_streams_are_independent() -> None:
-    one = stream(0, "order", 1).random(4).tolist()
-    assert one == stream(0, "order", 1).random(4).tolist()
-    others = [stream(1, "order", 1), stream(0, "flip", 1), stream(0, "order", 2)]
-    assert all(other.random(4).tolist() != one for other in others)
 
 
 def test_what_train_writes(trained: Path) -> None:
