@@ -1,4 +1,4 @@
-"""The stage train: its loop, its optimizer, its batches and what it writes."""
+"""What the stage train writes, what it shows and what it refuses."""
 
 import csv
 import json

@@ -1,0 +1,55 @@
+"""GELU in one pass, by SciPy's normal distribution."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from stages import device as device  # First, since TensorFlow reads what it sets.
+from stages.models.compiled_gelu import CompiledGelu
+
+import keras  # isort: skip
+import tensorflow as tf  # isort: skip
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_values_and_gradients_are_those_of_the_normal_distribution(training: bool) -> None:
+    """X times the share below x; its gradient is that share plus x times the density."""
+    x = np.linspace(-8, 8, 1602).reshape(2, -1)
+    upstream = np.linspace(3, -2, x.size).reshape(x.shape)
+    with tf.GradientTape() as tape:
+        inputs = tf.constant(x, tf.float32)
+        tape.watch(inputs)
+        outputs = CompiledGelu()(inputs, training=training)
+    gradient = tape.gradient(outputs, inputs, tf.constant(upstream, tf.float32))
+    np.testing.assert_allclose(outputs, x * norm.cdf(x), rtol=1e-5, atol=2e-6)
+    expected = upstream * (norm.cdf(x) + x * norm.pdf(x))
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=5e-6)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_compiled_gelu_equals_keras(training: bool) -> None:
+    """Outputs and gradients, with Keras's GELU in float64 as the truth."""
+    x = np.linspace(-8, 8, 4001).reshape(1, -1)
+    results = []
+    for layer in (keras.layers.Activation("gelu", dtype="float64"), CompiledGelu()):
+        with tf.GradientTape() as tape:
+            inputs = tf.constant(x, layer.compute_dtype)
+            tape.watch(inputs)
+            outputs = layer(inputs, training=training)
+            loss = tf.reduce_sum(outputs**2)
+        results.append([outputs, tape.gradient(loss, inputs)])
+    for expected, found in zip(*results, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-6)
+
+
+def test_compiled_gelu_is_nothing_else() -> None:
+    assert (
+        CompiledGelu.from_config(CompiledGelu().get_config()).activation is keras.activations.gelu
+    )
+    with pytest.raises(ValueError, match="only 'gelu'") as caught:
+        CompiledGelu("relu")
+    assert str(caught.value) == "activation 'relu': only 'gelu'"
+
+
+def test_compiled_gelu_takes_the_settings_of_any_layer() -> None:
+    assert CompiledGelu(name="third").name == "third"
