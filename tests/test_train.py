@@ -1,4 +1,4 @@
-"""What the stage train writes, what it shows and what it refuses."""
+"""The stage train: its loop on real images, and what it writes."""
 
 import csv
 import json

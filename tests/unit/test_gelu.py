@@ -42,6 +42,14 @@ def test_compiled_gelu_equals_keras(training: bool) -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_it_is_compiled_while_training_only(training: bool) -> None:
+    with tf.Graph().as_default() as graph:
+        CompiledGelu()(tf.zeros(4), training=training)
+    calls = [op for op in graph.get_operations() if op.type.endswith("PartitionedCall")]
+    assert len(calls) == training
+
+
 def test_compiled_gelu_is_nothing_else() -> None:
     assert (
         CompiledGelu.from_config(CompiledGelu().get_config()).activation is keras.activations.gelu

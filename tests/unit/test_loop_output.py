@@ -165,7 +165,7 @@ def test_a_bar_counts_the_steps_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -
     # A second passes whenever the bar looks, so that it shows each step.
     monkeypatch.setattr("tqdm.std.time", count().__next__)
     list(train(training_on(1.0, 1.0), NO_IMAGES, LABELS[:0]))
-    shown = re.findall(r"(epoch \d/\d): .*?(\d+)/(\d+) .*?(step)", screen.getvalue())
+    shown = re.findall(r"(epoch \d/\d): .*?(\d+)/(\d+) .*?[\d?/](step)[\]/]", screen.getvalue())
     assert shown == [(f"epoch {epoch}/2", done, "2", "step") for epoch in (1, 2) for done in "012"]
     assert "\n" not in screen.getvalue()
     assert screen.getvalue().rpartition("step")[2].endswith("\r")

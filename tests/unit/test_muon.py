@@ -48,7 +48,19 @@ def test_orthogonalized_is_the_published_iteration(
     np.testing.assert_allclose(found, newton_schulz(matrix, steps), rtol=1e-3, atol=1e-4)
 
 
-def test_orthogonalized_leaves_zero_alone() -> None:
+@pytest.mark.parametrize("shape", [(3, 7), (7, 3)])
+def test_orthogonalized_makes_the_smaller_products(shape: tuple[int, int]) -> None:
+    """Those of the shorter side, for a matrix as for its transpose."""
+    with tf.Graph().as_default() as graph:
+        orthogonalized(tf.zeros(shape), 2)
+    products = [op.outputs[0].shape for op in graph.get_operations() if "MatMul" in op.type]
+    assert products == 2 * [(3, 3), (3, 3), (3, 7)]
+
+
+def test_orthogonalized_damps_what_is_next_to_zero() -> None:
+    """As published, 1e-7 is added to the norm, so that a norm of 1e-7 becomes a half."""
+    found = orthogonalized(tf.constant([[1e-7]]), 1)
+    np.testing.assert_allclose(found, [[3.4445 / 2 - 4.775 / 8 + 2.0315 / 32]], rtol=1e-5)
     np.testing.assert_array_equal(orthogonalized(tf.zeros((3, 4)), 3), np.zeros((3, 4)))
 
 

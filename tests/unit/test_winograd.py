@@ -15,19 +15,6 @@ import keras  # isort: skip
 import tensorflow as tf  # isort: skip
 
 
-@pytest.mark.parametrize("side", range(1, 41))
-def test_transforms_are_a_convolution_along_one_axis(side: int) -> None:
-    generator = np.random.default_rng(side)
-    x, weights = generator.normal(size=side), generator.normal(size=3)
-    to_points, to_outputs, of_weights = transforms(side)
-    points = len(of_weights)
-    assert {to_points.dtype, to_outputs.dtype, of_weights.dtype} == {np.dtype(np.float32)}
-    products = (to_points @ x).reshape(points, -1) * (of_weights @ weights)[:, None]
-    # NumPy's convolution turns the weights around, that of a network does not.
-    expected = np.convolve(x, weights[::-1])[1:-1]
-    np.testing.assert_allclose(to_outputs @ products.ravel(), expected, atol=2e-5)
-
-
 # Of a side: outputs of a tile, and products, tiles * (outputs + 2), that are the fewest with tiles
 # of 2 to 7 outputs. For 16, four tiles of 4 need as many as three of 6, and are more exact.
 TILES = [(1, 2, 4), (2, 2, 4), (3, 3, 5), (4, 4, 6), (5, 5, 7), (7, 7, 9), (8, 4, 12), (9, 5, 14)]
@@ -40,6 +27,19 @@ def test_tiles_are_those_with_the_fewest_products(side: int, outputs: int, produ
     assert to_points.shape == (products, side)
     assert to_outputs.shape == (side, products)
     assert of_weights.shape == (outputs + 2, 3)
+
+
+@pytest.mark.parametrize("side", range(1, 41))
+def test_transforms_are_a_convolution_along_one_axis(side: int) -> None:
+    generator = np.random.default_rng(side)
+    x, weights = generator.normal(size=side), generator.normal(size=3)
+    to_points, to_outputs, of_weights = transforms(side)
+    points = len(of_weights)
+    assert {to_points.dtype, to_outputs.dtype, of_weights.dtype} == {np.dtype(np.float32)}
+    products = (to_points @ x).reshape(points, -1) * (of_weights @ weights)[:, None]
+    # NumPy's convolution turns the weights around, that of a network does not.
+    expected = np.convolve(x, weights[::-1])[1:-1]
+    np.testing.assert_allclose(to_outputs @ products.ravel(), expected, atol=2e-5)
 
 
 def test_winograd_convolution_needs_fewer_products() -> None:
