@@ -7,6 +7,7 @@ import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.errors import InputError
+from stages.models import airbench
 from stages.train.params import read_recipe
 from stages.train.recipes import Training
 from tests.project import Params, write_params
@@ -220,12 +221,41 @@ def test_a_training_goes_on_from_its_state(name: str) -> None:
     assert sum(changed) > len(changed) / 2
 
 
-@pytest.mark.parametrize("name", ["tutorial", "airbench_small"])
-def test_the_network_is_that_of_the_recipes_model(name: str) -> None:
-    recipe = tiny(name)
-    training = assembled(recipe)
-    assert training.model.name == recipe.model
-    assert training.model.output_shape == (None, 10)
+def settings_of(training: Training, kind: str, *names: str) -> list[tuple[object, ...]]:
+    """Return settings of each layer of a kind."""
+    return [
+        tuple(layer.get_config()[name] for name in names)
+        for layer in training.model.layers
+        if type(layer).__name__.endswith(kind)
+    ]
+
+
+def test_tutorials_network_is_of_the_recipes_numbers() -> None:
+    numbers = {"filters": 2, "dense_units": 3, "dropout": 0.1, "dense_dropout": 0.4}
+    training = assembled(tiny("tutorial", **numbers))
+    assert training.model.name == "tutorial"
+    assert settings_of(training, "Conv2D", "filters") == [(2,)] * 3
+    assert settings_of(training, "Dense", "units") == [(3,), (10,)]
+    assert settings_of(training, "Dropout", "rate") == [(0.1,), (0.1,), (0.1,), (0.4,)]
+
+
+def test_airbenchs_network_is_of_the_recipes_numbers() -> None:
+    """The first layer whitens the first images, here three of five."""
+    numbers = {"batch_norm_momentum": 0.7, "batch_norm_epsilon": 0.2, "whitening_epsilon": 0.05}
+    training = assembled(tiny("airbench_small", widths=[2, 4, 3], whitening_images=3, **numbers))
+    assert training.model.name == "airbench"
+    assert settings_of(training, "Conv2D", "filters")[1:] == [(2,), (2,), (4,), (4,), (3,), (3,)]
+    found = settings_of(training, "BatchNormalization", "momentum", "epsilon")
+    assert found == [(0.7, 0.2)] * 6
+    first = IMAGES[:3].astype(np.float64)
+    normalized = (first - first.mean((0, 1, 2))) / first.std((0, 1, 2))
+    kernels = (
+        airbench.whitening_kernel(normalized, 0.05),
+        training.model.get_layer("whitening").kernel.numpy(),
+    )
+    # Filters are the same but for their signs.
+    expected, found = (np.abs(kernel) for kernel in kernels)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_images_of_side_9_are_the_smallest(folder: Path, params: Params) -> None:
