@@ -58,11 +58,12 @@ def newton_schulz(matrix: np.ndarray, steps: int) -> np.ndarray:
     return (u * values) @ v
 
 
-def test_airbench_takes_steps_of_muon_and_sgd_at_falling_rates() -> None:
+@pytest.mark.parametrize("whitening_epochs", [1, 2])
+def test_airbench_takes_steps_of_muon_and_sgd_at_falling_rates(whitening_epochs: int) -> None:
     """Every variable at every step, and at one beyond the last, where the rates are zero."""
     settings = {
         "epochs": 3,
-        "whitening_epochs": 2,
+        "whitening_epochs": whitening_epochs,
         "learning_rate": 0.3,
         "momentum": 0.6,
         "newton_schulz_steps": 2,
@@ -75,7 +76,11 @@ def test_airbench_takes_steps_of_muon_and_sgd_at_falling_rates() -> None:
     training = assembled(tiny("airbench_small", **settings))
     variables = training.model.trainable_variables
     # 5 images in batches of 3: two steps an epoch. First rate and steps until it is zero:
-    rates = {"whitening/bias": (0.15, 4), "logits/kernel": (0.06, 6), "/beta": (0.15, 6)}
+    rates = {
+        "whitening/bias": (0.15, 2 * whitening_epochs),
+        "logits/kernel": (0.06, 6),
+        "/beta": (0.15, 6),
+    }
     expected = [variable.numpy() for variable in variables]
     velocities = [np.zeros_like(start) for start in expected]
     by_muon = 0
