@@ -10,6 +10,7 @@ from stages import device as device  # First, since TensorFlow reads what it set
 from stages.train.batches import Batch, Shuffled
 from stages.train.loop import VALIDATION_BATCH_SIZE, prepared_ahead, train
 from stages.train.recipes import Phase, Training
+from tests.unit.eager import without_graphs as without_graphs
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip
@@ -106,6 +107,7 @@ def test_rows_are_those_of_softmax_regression() -> None:
     assert len({row["accuracy"] for row in rows}) > 1
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_without_validation_images_a_row_says_nothing_of_them() -> None:
     rows = train(trained_alone(network(2), Shuffled(*examples(4, 0), 4, seed=0), 1), *NONE)
     for row in rows:
@@ -167,6 +169,7 @@ def phased() -> Training:
     return Training(model, optimizer(3), keras.losses.CategoricalCrossentropy(), phases)
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_each_phase_trains_its_variables_on_its_batches() -> None:
     training = phased()
     kernel, bias = training.model.trainable_variables
@@ -183,7 +186,8 @@ def test_each_phase_trains_its_variables_on_its_batches() -> None:
     assert (rises[:7] < 0).all()
 
 
-@pytest.mark.parametrize("finished", [0, 1, 2, 3])
+@pytest.mark.usefixtures("without_graphs")
+@pytest.mark.parametrize("finished", [1, 2, 3])
 def test_finished_epochs_are_not_trained_again(
     finished: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,22 +17,15 @@ from stages.errors import TrainingError
 from stages.train.batches import Batch, Shuffled
 from stages.train.loop import train
 from stages.train.recipes import Phase, Training
+from tests.unit.eager import without_graphs as without_graphs
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip
 
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run")
+pytestmark = pytest.mark.usefixtures("without_graphs")
 
 LABELS = np.array([0, 1, 2, 3], np.uint8)
 NO_IMAGES = np.empty((0, 1, 1, 3), np.float32)
-
-
-@pytest.fixture(autouse=True)
-def _without_graphs() -> Iterator[None]:
-    """Take each step at once; to compile it first takes longer."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 class Given(Shuffled):

@@ -11,21 +11,12 @@ import pytest
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.train.loop import Meter, compiled_training_step
 from stages.train.params import Recipe
+from tests.unit.eager import without_graphs as without_graphs
 from tests.unit.tiny_recipes import assembled, recipes, tiny
-
-import tensorflow as tf  # isort: skip
 
 Observation = list[np.ndarray]
 
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run")
-
-
-@pytest.fixture(autouse=True)
-def _without_graphs() -> Iterator[None]:
-    """Take each step at once; to compile it first takes seconds."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+pytestmark = pytest.mark.usefixtures("without_graphs")
 
 
 def observed(recipe: Recipe, seed: int = 0) -> Iterator[Observation]:

@@ -17,17 +17,17 @@ LABELS = np.array([3, 1, 4, 1, 5], np.uint8)
 
 # Two steps an epoch. The smallest values of params.yaml show in no float32, so they are larger.
 TINY = {
-    "tutorial": {"filters": 2, "dense_units": 3, "epsilon": 1e-3, "batch_size": 3, "epochs": 3},
+    "tutorial": {"filters": 2, "dense_units": 3, "epsilon": 1e-3, "batch_size": 3, "epochs": 2},
     "airbench": {
         "widths": [2, 3, 4],
         "whitening_images": 3,
         "whitening_epochs": 1,
         "low_resolution": 9,
-        "low_resolution_share": 0.6,
+        "low_resolution_share": 0.5,
         "batch_norm_epsilon": 0.1,
         "weight_decay": 0.01,
         "batch_size": 3,
-        "epochs": 3,
+        "epochs": 2,
     },
 }
 

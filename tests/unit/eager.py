@@ -1,0 +1,20 @@
+"""A fixture for tests of functions that TensorFlow takes longer to compile than to run."""
+
+import warnings
+from collections.abc import Iterator
+
+import pytest
+
+from stages import device as device  # First, since TensorFlow reads what it sets.
+
+import tensorflow as tf  # isort: skip
+
+
+@pytest.fixture
+def without_graphs() -> Iterator[None]:
+    """Run compiled functions line by line, but for those of tf.data, which says so."""
+    tf.config.run_functions_eagerly(True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Even though the `tf.config.experimental_run")
+        yield
+    tf.config.run_functions_eagerly(False)
