@@ -1,6 +1,5 @@
 """The recipes of params.yaml on networks and images so small that a training takes no time."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -32,15 +31,14 @@ TINY = {
 }
 
 
-def recipes() -> Iterable[tuple[str, dict[str, Any]]]:
-    """Return the name and the parameters of each recipe, made tiny."""
-    for name, recipe in default_params()["recipes"].items():
-        yield name, recipe | TINY[recipe["model"]]
+RECIPES_MADE_TINY: dict[str, dict[str, Any]] = {
+    name: recipe | TINY[recipe["model"]] for name, recipe in default_params()["recipes"].items()
+}
 
 
 def tiny(name: str, **settings: Any) -> Recipe:
     """Return a recipe, made tiny, some of its parameters replaced."""
-    recipe = dict(recipes())[name] | settings
+    recipe = RECIPES_MADE_TINY[name] | settings
     return RECIPES[recipe["model"]](**recipe)
 
 
