@@ -42,7 +42,7 @@ AIRBENCH: dict[str, Limits] = {
     "whitening_images": ((1, 50_000), (0, 50_001)),
     "whitening_epsilon": POSITIVE,
     "whitening_epochs": ((0, 100_000), (-1, 100_001)),
-    "low_resolution": ((8, 32), (7, 33)),
+    "low_resolution": ((9, 32), (8, 33)),
     "low_resolution_share": ((0.0, 1.0), (-NEARLY_0, 1.01)),
     "batch_norm_momentum": ((0.0, 1.0), (-NEARLY_0, 1.01)),
     "batch_norm_epsilon": POSITIVE,
