@@ -13,6 +13,7 @@ from stages.fetch.params import FetchParams
 from stages.params import TOP_LEVEL, Device, document, read
 from stages.plots.params import PlotsParams
 from stages.preprocess.params import PreprocessParams
+from stages.train.params import RecipeName
 from tests.project import ROOT, Params, default_params, put, write_params
 
 SCHEMAS: dict[str, Any] = {
@@ -148,6 +149,14 @@ def test_value_that_does_not_fit(params: Params, key: str, value: Any, says: str
     write_params(Path(), params)
     section = key.partition(".")[0]
     assert refusal(section, SCHEMAS[section]) == f"params.yaml: {says}"
+
+
+def test_own_validator_says_what_is_allowed(folder: Path) -> None:
+    Path("params.yaml").write_text("recipe: v1.5\n")
+    assert refusal("recipe", RecipeName) == (
+        "params.yaml: recipe = 'v1.5': allowed are letters, digits, _ and -; "
+        "a dot separates keys for DVC"
+    )
 
 
 @pytest.mark.parametrize(("text", "value"), [("'7'", "'7'"), ("7.0", "7.0"), ("true", "True")])
