@@ -161,6 +161,7 @@ def test_chart_has_a_panel_for_each_parameter(shown: list[Row]) -> None:
     found = chart(experiments(None, "accuracy"), "accuracy")
     assert found["title"] == "accuracy of 4 experiments"
     assert found["columns"] == 3
+    assert found["$schema"] == "https://vega.github.io/schema/vega-lite/v6.json"
     # A dot in a name would lead into a nested object.
     fields = [name.replace(".", " ") for name in ("Experiment", "accuracy", RATE, BINS, TTA)]
     first = dict(zip(fields, ("a", 0.5, 0.1, 30, "none"), strict=True))
