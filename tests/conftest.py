@@ -18,6 +18,7 @@ from tests.project import (
     STAGES,
     Project,
     Run,
+    Stage,
     default_params,
     small_params,
     succeed,
@@ -131,21 +132,20 @@ def reproduced(template: Path) -> Callable[[Path], Project]:
 
 @pytest.fixture(scope="session")
 def trained(template: Path, once: Callable[[str, Making], Path]) -> Path:
-    """Return a folder of parameters, data and results, without Git and DVC."""
+    """Return a folder in which train and evaluate have run, and plots not yet."""
 
     def make(folder: Path) -> None:
         (folder / "data").symlink_to(template / "data")
         shutil.copy(template / "params.yaml", folder)
         for outs in ("models", "metrics", "plots"):
-            shutil.copytree(template / outs, folder / outs)
+            figures = shutil.ignore_patterns("*.png")
+            shutil.copytree(template / outs, folder / outs, ignore=figures)
 
     return once("trained", make)
 
 
 @pytest.fixture
-def call_stage(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Run]:
+def call_stage(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Stage:
     """Return a function that runs the entry point of a stage in a folder, in this process.
 
     What `python -m stages.NAME ARGUMENTS` does after the imports, which take most of its time.

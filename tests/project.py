@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ TOOLS = ("compare", "export", "importance", "page", "predict", "schema")
 
 Params = dict[str, Any]
 Run = subprocess.CompletedProcess[str]
+# Runs a stage or tool, named first, in a folder.
+Stage = Callable[..., Run]
 
 
 def environment_of_tests(**more: str) -> dict[str, str]:

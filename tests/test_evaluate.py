@@ -1,4 +1,4 @@
-"""The stage evaluate, as a process of its own, on what a training has made."""
+"""The stage evaluate on what a training has made."""
 
 import csv
 import json
@@ -14,19 +14,21 @@ from stages import device as device  # First, since TensorFlow reads what it set
 from stages.cifar10 import CLASSES
 from stages.evaluate.augmentation import views
 from stages.evaluate.params import Tta
-from tests.project import Params, assert_refused, run_stage, write_params
+from tests.project import Params, Stage, assert_refused, write_params
 
 import keras  # isort: skip
 
 
 @pytest.mark.parametrize("tta", ["none", "flip", "flip_translate"])
-def test_metrics_follow_from_the_model(trained: Path, tmp_path: Path, tta: Tta) -> None:
+def test_metrics_follow_from_the_model(
+    call_stage: Stage, trained: Path, tmp_path: Path, tta: Tta
+) -> None:
     for name in ("data", "models"):
         (tmp_path / name).symlink_to(trained / name)
     params: Params = yaml.safe_load((trained / "params.yaml").read_text())
     params["evaluate"]["tta"] = tta
     write_params(tmp_path, params)
-    result = run_stage("evaluate", tmp_path)
+    result = call_stage("evaluate", tmp_path)
     assert result.returncode == 0, result.stderr
     trained = tmp_path
 
@@ -75,7 +77,9 @@ def test_metrics_follow_from_the_model(trained: Path, tmp_path: Path, tta: Tta) 
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "another network", "not finite"])
-def test_unusable_model_is_refused(trained: Path, tmp_path: Path, damage: str) -> None:
+def test_unusable_model_is_refused(
+    call_stage: Stage, trained: Path, tmp_path: Path, damage: str
+) -> None:
     (tmp_path / "data").symlink_to(trained / "data")
     shutil.copy(trained / "params.yaml", tmp_path)
     path = tmp_path / "models/model.keras"
@@ -88,6 +92,6 @@ def test_unusable_model_is_refused(trained: Path, tmp_path: Path, damage: str) -
         model = keras.saving.load_model(trained / "models/model.keras", safe_mode=True)
         model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
         model.save(path)
-    result = run_stage("evaluate", tmp_path)
+    result = call_stage("evaluate", tmp_path)
     assert_refused(result, "models/model.keras: ")
     assert not (tmp_path / "metrics").exists()

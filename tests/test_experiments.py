@@ -173,18 +173,14 @@ def test_no_experiments_to_compare(reproduced: Callable[[Path], Project], tmp_pa
     assert_refused(importance(project), "0 finished experiments with accuracy")
 
 
-def test_metric_that_some_experiments_lack(
-    reproduced: Callable[[Path], Project], tmp_path: Path
-) -> None:
+def test_metric_that_some_experiments_lack(project: Project) -> None:
     """One that trained on everything has no val_accuracy; DVC writes None as a text then."""
-    project = reproduced(tmp_path)
-    for number, setting in enumerate(
-        ("plots.dpi=60", "plots.dpi=70", "preprocess.validation_split=0")
-    ):
-        project.dvc("exp", "run", "--name", f"e{number}", "-S", setting)
-        project.git("checkout", "--quiet", ".")
+    project.git("checkout", "--quiet", ".")
+    finished = [row for row in shown(project) if row["State"] != "Failed"]
+    project.dvc("exp", "run", "--name", "everything", "-S", "preprocess.validation_split=0")
+    assert {row["Experiment"]: row for row in shown(project)}["everything"]["val_accuracy"] == ""
     result = importance(project, "--metric", "val_accuracy")
     assert result.returncode == 0, result.stderr
-    assert "2 experiments drawn" in result.stdout
+    assert f"{len(finished)} experiments drawn" in result.stdout
     for name in ("tta", "Experiment", "seed"):
         assert_refused(importance(project, "--metric", name), f"--metric {name}: no metric")

@@ -23,10 +23,9 @@ import pytest
 
 from stages.cifar10 import META_FILE, SHA256, TEST_BATCH
 from tests.archives import SHUFFLED, add, make_parquet, make_pictures, make_tar, png
-from tests.project import ROOT, Run, assert_refused, default_params, run_stage, write_params
+from tests.project import ROOT, Run, Stage, assert_refused, default_params, run_stage, write_params
 from tests.servers import Server, serving
 
-Stage = Callable[..., Run]
 REFUSED = "http://127.0.0.1:9/cifar-10-binary.tar.gz"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stages.params import read
-from tests.project import assert_refused, default_params, put, run, run_stage, write_params
+from tests.project import Stage, assert_refused, default_params, put, run, write_params
 
 # What turns the default parameters into something wrong: the stage that reads the key, the key, a
 # value, and what the one line must say.
@@ -50,7 +50,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("stage", "key", "value", "says"), WRONG, ids=str)
 def test_wrong_value_is_refused(
-    tmp_path: Path, arrays: Path, stage: str, key: str, value: Any, says: str
+    call_stage: Stage, tmp_path: Path, arrays: Path, stage: str, key: str, value: Any, says: str
 ) -> None:
     """`arrays` hold all the data that the stages want, so nothing else is wrong."""
     params = default_params()
@@ -59,7 +59,7 @@ def test_wrong_value_is_refused(
     (tmp_path / "data").symlink_to(arrays / "data")
     shown = "" if "unknown key" in says or "widths.2" in says else repr(value)
     name = key if key.isprintable() else ascii(key)
-    assert_refused(run_stage(stage, tmp_path), f"params.yaml: {name}", shown, says)
+    assert_refused(call_stage(stage, tmp_path), f"params.yaml: {name}", shown, says)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "params.yaml"]
 
 
@@ -78,20 +78,22 @@ def test_wrong_value_is_refused(
         ("seed: 1\n", "params.yaml: preprocess: missing"),
     ],
 )
-def test_unreadable_file_is_refused(tmp_path: Path, text: str, says: str) -> None:
+def test_unreadable_file_is_refused(
+    call_stage: Stage, tmp_path: Path, text: str, says: str
+) -> None:
     (tmp_path / "params.yaml").write_text(text)
-    assert_refused(run_stage("preprocess", tmp_path), says)
+    assert_refused(call_stage("preprocess", tmp_path), says)
 
 
-def test_missing_file_is_refused(tmp_path: Path) -> None:
-    assert_refused(run_stage("preprocess", tmp_path), "params.yaml: missing; run in the folder")
+def test_missing_file_is_refused(call_stage: Stage, tmp_path: Path) -> None:
+    assert_refused(call_stage("preprocess", tmp_path), "params.yaml: missing; run in the folder")
 
 
-def test_missing_key_is_refused(tmp_path: Path) -> None:
+def test_missing_key_is_refused(call_stage: Stage, tmp_path: Path) -> None:
     params = default_params()
     del params["preprocess"]["test_size"]
     write_params(tmp_path, params)
-    assert_refused(run_stage("preprocess", tmp_path), "params.yaml: preprocess.test_size: missing")
+    assert_refused(call_stage("preprocess", tmp_path), "params.yaml: preprocess.test_size: missing")
 
 
 @pytest.mark.parametrize("text", ["1e-3", "1E-3", "+1e-3", ".1e-2", "0.001", "1.0e-03"])

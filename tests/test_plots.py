@@ -1,6 +1,7 @@
 """The stage plots: what its figures show, pixel by pixel where that can be said."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.project import Params, assert_refused, run_stage, write_params
+from tests.project import Params, Stage, assert_refused, write_params
 from tests.project import default_params as params_of_project
 
+Plot = Callable[..., dict[str, Image.Image]]
 NAMES = ["samples", "history", "predictions", "mistakes", "confusion", "reliability"]
 
 
@@ -23,14 +25,19 @@ def folder(trained: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def plot(folder: Path, **settings: int) -> dict[str, Image.Image]:
-    """Run the stage and give its figures."""
-    params: Params = params_of_project()
-    params["plots"] |= settings
-    write_params(folder, params)
-    result = run_stage("plots", folder)
-    assert result.returncode == 0, result.stderr
-    return {name: Image.open(folder / f"plots/{name}.png") for name in NAMES}
+@pytest.fixture
+def plot(folder: Path, call_stage: Stage) -> Plot:
+    """Return a function that runs the stage and returns its figures."""
+
+    def plotted(**settings: int) -> dict[str, Image.Image]:
+        params: Params = params_of_project()
+        params["plots"] |= settings
+        write_params(folder, params)
+        result = call_stage("plots", folder)
+        assert result.returncode == 0, result.stderr
+        return {name: Image.open(folder / f"plots/{name}.png") for name in NAMES}
+
+    return plotted
 
 
 def blocks(figure: Image.Image, images: np.ndarray, scale: int) -> list[tuple[int, int]]:
@@ -58,9 +65,9 @@ def blocks(figure: Image.Image, images: np.ndarray, scale: int) -> list[tuple[in
 
 @pytest.mark.parametrize(("columns", "rows", "dpi", "scale"), [(6, 4, 100, 4), (3, 2, 160, 6)])
 def test_images_are_sharp_and_in_order(
-    folder: Path, columns: int, rows: int, dpi: int, scale: int
+    plot: Plot, folder: Path, columns: int, rows: int, dpi: int, scale: int
 ) -> None:
-    figures = plot(folder, columns=columns, rows=rows, dpi=dpi)
+    figures = plot(columns=columns, rows=rows, dpi=dpi)
     shown = columns * rows
     predictions = pd.read_csv(folder / "plots/predictions.csv")
     wrong = predictions[predictions["actual"] != predictions["predicted"]]
@@ -78,13 +85,13 @@ def test_images_are_sharp_and_in_order(
         assert len({column for _, column in places}) == columns
 
 
-def test_figures_hold_no_version_and_no_date(folder: Path) -> None:
-    for figure in plot(folder).values():
+def test_figures_hold_no_version_and_no_date(plot: Plot, folder: Path) -> None:
+    for figure in plot().values():
         assert set(figure.info) <= {"dpi"}
         assert min(figure.size) > 300
 
 
-def test_no_mistakes_and_no_validation(folder: Path) -> None:
+def test_no_mistakes_and_no_validation(plot: Plot, folder: Path) -> None:
     path = folder / "plots/predictions.csv"
     predictions = pd.read_csv(path)
     predictions["predicted"] = predictions["actual"]
@@ -93,18 +100,18 @@ def test_no_mistakes_and_no_validation(folder: Path) -> None:
     history.drop(columns=["val_loss", "val_accuracy"]).to_csv(
         folder / "plots/history.csv", index=False
     )
-    assert set(plot(folder)) == set(NAMES)
+    assert set(plot()) == set(NAMES)
 
 
 @pytest.mark.parametrize("name", ["history.csv", "predictions.csv", "calibration.csv"])
 @pytest.mark.parametrize("damage", ["missing", "empty", "other columns"])
-def test_damaged_table_is_refused(folder: Path, name: str, damage: str) -> None:
+def test_damaged_table_is_refused(call_stage: Stage, folder: Path, name: str, damage: str) -> None:
     write_params(folder, params_of_project())
     path = folder / "plots" / name
     path.unlink()
     if damage != "missing":
         path.write_text("" if damage == "empty" else "a,b\n1,2\n")
-    assert_refused(run_stage("plots", folder), f"plots/{name}: ")
+    assert_refused(call_stage("plots", folder), f"plots/{name}: ")
     assert not list(folder.glob("plots/*.png"))
 
 
@@ -122,18 +129,20 @@ def test_damaged_table_is_refused(folder: Path, name: str, damage: str) -> None:
         ),
     ],
 )
-def test_damaged_rows_are_refused(folder: Path, name: str, old: str, new: str, says: str) -> None:
+def test_damaged_rows_are_refused(
+    call_stage: Stage, folder: Path, name: str, old: str, new: str, says: str
+) -> None:
     write_params(folder, params_of_project())
     path = folder / "plots" / name
     path.write_text(path.read_text().replace(old, new, 1))
-    assert_refused(run_stage("plots", folder), f"plots/{says}")
+    assert_refused(call_stage("plots", folder), f"plots/{says}")
 
 
 @pytest.mark.parametrize(
     "content", ["", "null", "[" * 100_000, '{"expected_calibration_error": NaN}']
 )
-def test_damaged_metrics_are_refused(folder: Path, content: str) -> None:
+def test_damaged_metrics_are_refused(call_stage: Stage, folder: Path, content: str) -> None:
     write_params(folder, params_of_project())
     (folder / "metrics/evaluate.json").write_text(content)
-    result = run_stage("plots", folder)
+    result = call_stage("plots", folder)
     assert_refused(result, "metrics/evaluate.json: ", "expected_calibration_error")

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,18 @@ from PIL import Image
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from tests.pictures import gradient
-from tests.project import ROOT, Run, assert_refused, environment_of_tests, run
+from tests.project import ROOT, Stage, assert_refused, environment_of_tests, run
 
 import keras  # isort: skip
 
 
-def predict(trained: Path, folder: Path, *arguments: str) -> Run:
-    model = str(trained / "models/model.keras")
-    command = [sys.executable, "-m", "stages.predict", "--model", model, *arguments]
-    return run(command, folder)
+@pytest.fixture
+def predict(trained: Path, tmp_path: Path, call_stage: Stage) -> Stage:
+    """Return a function that asks the trained model about pictures in an empty folder."""
+    return partial(call_stage, "predict", tmp_path, "--model", trained / "models/model.keras")
 
 
-def test_answers_are_the_models(trained: Path, tmp_path: Path) -> None:
+def test_answers_are_the_models(predict: Stage, trained: Path, tmp_path: Path) -> None:
     """Test images as files get the predictions that evaluate made of the arrays."""
     images = np.load(trained / "data/processed/test/images.npy", allow_pickle=False)[:20]
     for number, image in enumerate((images * 255).round().astype(np.uint8)):
@@ -37,7 +38,7 @@ def test_answers_are_the_models(trained: Path, tmp_path: Path) -> None:
 
     figure = tmp_path / "sheets/sheet.png"
     options = ["--top", "10", "--json", "--tta", "flip_translate", "--figure", str(figure)]
-    result = predict(trained, tmp_path, ".", "none.png", *options)
+    result = predict(".", "none.png", *options)
     assert result.returncode == 1
     lines = result.stderr.splitlines()
     assert [line.split(": ")[:2] for line in lines] == [
@@ -57,7 +58,7 @@ def test_answers_are_the_models(trained: Path, tmp_path: Path) -> None:
     with Image.open(figure) as sheet:
         assert sheet.width > 6 * 150
 
-    result = predict(trained, tmp_path, "00.png", "01.png", "00.png", "--top", "2", "--csv")
+    result = predict("00.png", "01.png", "00.png", "--top", "2", "--csv")
     assert (result.returncode, result.stderr) == (0, "")
     table = [*csv.DictReader(io.StringIO(result.stdout))]
     assert [(row["file"], row["rank"]) for row in table] == [
@@ -65,7 +66,7 @@ def test_answers_are_the_models(trained: Path, tmp_path: Path) -> None:
     ]
     # As they are, without other views.
     plain = table[0]
-    text = predict(trained, tmp_path, "00.png").stdout
+    text = predict("00.png").stdout
     assert text.startswith(f"00.png  {plain['class']}")
     assert f"{float(plain['probability']):.1%}" in text
 
@@ -159,7 +160,7 @@ def test_memory_is_bounded(
 
 
 @pytest.mark.parametrize("kind", ["not finite", "logits", "unbuilt"])
-def test_model_without_probabilities_is_refused(trained: Path, tmp_path: Path, kind: str) -> None:
+def test_model_without_probabilities_is_refused(predict: Stage, tmp_path: Path, kind: str) -> None:
     Image.fromarray(gradient()).save(tmp_path / "plain.png")
     layers = [keras.layers.Flatten(), keras.layers.Dense(10)]
     model = keras.Sequential(layers if kind == "unbuilt" else [keras.Input((32, 32, 3)), *layers])
@@ -169,7 +170,7 @@ def test_model_without_probabilities_is_refused(trained: Path, tmp_path: Path, k
     if kind == "logits":
         model.set_weights([np.ones_like(weight) for weight in model.get_weights()])
     model.save(tmp_path / "other.keras")
-    result = predict(trained, tmp_path, "plain.png", "--model", "other.keras")
+    result = predict("plain.png", "--model", "other.keras")
     assert_refused(result, "other.keras: ")
 
 
@@ -184,10 +185,10 @@ def test_model_without_probabilities_is_refused(trained: Path, tmp_path: Path, k
     ],
 )
 def test_unusable_arguments_are_refused(
-    trained: Path, tmp_path: Path, arguments: list[str], says: str
+    predict: Stage, tmp_path: Path, arguments: list[str], says: str
 ) -> None:
     (tmp_path / "folder.png").mkdir()
-    result = predict(trained, tmp_path, *arguments)
+    result = predict(*arguments)
     assert result.returncode == 2
     assert result.stderr.startswith(f"error: {says}")
     assert len(result.stderr.splitlines()) == 1

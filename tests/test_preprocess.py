@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stages.cifar10 import CLASSES
-from tests.project import assert_refused, default_params, run_stage, write_params
+from tests.project import Stage, assert_refused, default_params, run_stage, write_params
 
 MEANS = [0.491400, 0.482158, 0.446531]
 DEVIATIONS = [0.247032, 0.243485, 0.261588]
@@ -88,7 +88,9 @@ def test_validation_is_the_end_of_the_training_images(
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "flipped", "another batch"])
-def test_damaged_raw_file_is_refused(tmp_path: Path, raw: Path, damage: str) -> None:
+def test_damaged_raw_file_is_refused(
+    call_stage: Stage, tmp_path: Path, raw: Path, damage: str
+) -> None:
     link(tmp_path, raw)
     write_params(tmp_path, default_params())
     content = bytearray((raw / "data_batch_3.bin").read_bytes())
@@ -101,5 +103,5 @@ def test_damaged_raw_file_is_refused(tmp_path: Path, raw: Path, damage: str) -> 
         path.write_bytes(content)
     elif damage == "another batch":
         path.symlink_to(raw / "data_batch_2.bin")
-    assert_refused(run_stage("preprocess", tmp_path), "data/raw/data_batch_3.bin: ")
+    assert_refused(call_stage("preprocess", tmp_path), "data/raw/data_batch_3.bin: ")
     assert not (tmp_path / "data/processed").exists()

@@ -21,6 +21,7 @@ from stages.train.params import AirbenchRecipe
 from stages.train.recipes import Phase, Training, assemble
 from tests.project import (
     ROOT,
+    Stage,
     assert_refused,
     default_params,
     run_stage,
@@ -169,7 +170,9 @@ def test_device_is_named(arrays: Path, raw: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "wrong type", "wrong length"])
-def test_damaged_arrays_are_refused(arrays: Path, tmp_path: Path, damage: str) -> None:
+def test_damaged_arrays_are_refused(
+    call_stage: Stage, arrays: Path, tmp_path: Path, damage: str
+) -> None:
     shutil.copytree(arrays / "data/processed", tmp_path / "data/processed")
     shutil.copy(arrays / "params.yaml", tmp_path)
     path = tmp_path / "data/processed/train/labels.npy"
@@ -182,5 +185,5 @@ def test_damaged_arrays_are_refused(arrays: Path, tmp_path: Path, damage: str) -
         np.save(path, labels.astype(np.float32), allow_pickle=False)
     elif damage == "wrong length":
         np.save(path, labels[1:], allow_pickle=False)
-    assert_refused(run_stage("train", tmp_path), "data/processed/train/labels.npy: ")
+    assert_refused(call_stage("train", tmp_path), "data/processed/train/labels.npy: ")
     assert not (tmp_path / "models").exists()
