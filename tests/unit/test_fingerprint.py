@@ -17,7 +17,8 @@ ZEROS, ONES = np.zeros((2, 3)), np.ones((2, 3))
 def import_from(patch: pytest.MonkeyPatch, name: str, path: Path | None) -> None:
     """Let a module be imported by now, from a file."""
     module = ModuleType(name)
-    module.__file__ = str(path) if path else None
+    if path:
+        module.__file__ = str(path)
     patch.setitem(sys.modules, name, module)
 
 

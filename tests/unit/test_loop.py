@@ -1,6 +1,5 @@
 """What an epoch of the training loop does and gives: its row, by formulas in NumPy."""
 
-import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -205,34 +204,6 @@ def test_finished_epochs_are_not_trained_again(
     assert bool(bias.numpy().any()) == (finished < 3)
     titles = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
     assert titles == ["epoch 1/3", "epoch 2/3", "epoch 3/3"][finished:]
-
-
-class Counted(Shuffled):
-    """Notes how many batches it has given."""
-
-    given = 0
-
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Give the epoch's batches."""
-        for batch in super().epoch(epoch):
-            self.given += 1
-            yield batch
-
-
-def test_one_batch_is_prepared_ahead() -> None:
-    batches = Counted(*examples(10, 0), 2, seed=0)
-    model = network(2)
-    phase = Phase(range(1), model, model.trainable_variables, batches)
-    coming = iter(prepared_ahead(phase, 0))
-    images, labels = next(coming)
-    assert (images.shape, images.dtype, labels.dtype) == ((2, 2, 2, 3), tf.float32, tf.uint8)
-    np.testing.assert_array_equal(labels, batches.labels[batches.order(0)[0]])
-    deadline = time.monotonic() + 10
-    while batches.given < 2 and time.monotonic() < deadline:
-        time.sleep(0.001)
-    time.sleep(0.02)
-    assert batches.given == 2
-    assert len(list(coming)) == 4
 
 
 def test_an_epochs_end_waits_for_no_tuning() -> None:
