@@ -159,6 +159,24 @@ def test_the_workspace_drops_what_is_its_own(
     assert names(workspace) == sorted([*(f".unfinished-{n}" for n in experiments), *experiments])
 
 
+def test_a_half_written_one_that_two_processes_drop_is_dropped(
+    workspace: Checkpoint, training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half_written = workspace.folder / ".unfinished-workspace-0123.npz"
+    half_written.touch()
+    unlink = Path.unlink
+
+    def unlink_later(path: Path, missing_ok: bool = False) -> None:
+        # The other process is first.
+        if half_written.exists():
+            unlink(half_written)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink_later)
+    assert workspace.restore(training) == []
+    assert names(workspace) == ["workspace.owner"]
+
+
 def test_an_experiment_drops_what_is_half_written_of_the_same_settings(
     experiment: Checkpoint, training: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
