@@ -1,17 +1,16 @@
 """The confusion matrix as a figure: which class is where, the counts, and how dark they are."""
 
-from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from stages.cifar10 import CLASSES
 from stages.plots.charts import confusion_chart
+from tests.unit.figures import texts
 
 # Actual, predicted, how often; of the other classes there is no image.
 TAKEN = [
@@ -31,11 +30,6 @@ def confusion() -> Figure:
     figure = confusion_chart(pd.DataFrame(rows, columns=["actual", "predicted"]))
     figure.draw_without_rendering()
     return figure
-
-
-def texts(labels: Sequence[Text]) -> list[str]:
-    """Return what labels say."""
-    return [label.get_text() for label in labels]
 
 
 def test_actual_classes_are_in_rows(confusion: Figure) -> None:

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from stages.plots.charts import history_chart
+from tests.unit.figures import assert_faint_grid, points, texts
 
 BLUE, ORANGE = "#0072b2", "#e69f00"
 
@@ -20,15 +20,10 @@ def history(epochs: int) -> pd.DataFrame:
     return table
 
 
-def points(line: Line2D) -> list[list[float]]:
-    """Return the pairs of x and y of a line."""
-    return np.asarray(line.get_xydata()).tolist()
-
-
 def legends(figure: Figure) -> list[list[str]]:
     """Return the names in the legend of each axes."""
     found = [axes.get_legend() for axes in figure.axes]
-    return [[text.get_text() for text in legend.get_texts()] for legend in found if legend]
+    return [texts(legend.get_texts()) for legend in found if legend]
 
 
 def test_curves_of_training_and_validation() -> None:
@@ -92,6 +87,4 @@ def test_figure_is_filled_and_has_a_faint_grid() -> None:
     for axes, box in ((loss, left), (accuracy, right)):
         assert 0 <= box.y0 < 10
         assert height - 10 < box.y1 <= height
-        for line in (*axes.get_xgridlines(), *axes.get_ygridlines()):
-            assert line.get_visible()
-            assert line.get_alpha() == 0.3
+        assert_faint_grid(axes)

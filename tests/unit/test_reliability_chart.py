@@ -1,20 +1,17 @@
 """The reliability diagram: accuracy over confidence, and how often which confidence occurs."""
 
-from collections.abc import Sequence
 from typing import cast
 
-import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.text import Text
 
 from stages.plots.charts import reliability_chart
+from tests.unit.figures import assert_faint_grid, points, texts
 
 BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "#666666"
 PERCENTS = ["0%", "20%", "40%", "60%", "80%", "100%"]
@@ -44,16 +41,6 @@ def reliability() -> Figure:
     figure = reliability_chart(BINS, PREDICTIONS, 0.0325)
     figure.draw_without_rendering()
     return figure
-
-
-def texts(labels: Sequence[Text]) -> list[str]:
-    """Return what labels say."""
-    return [label.get_text() for label in labels]
-
-
-def points(line: Line2D) -> list[list[float]]:
-    """Return the pairs of x and y of a line."""
-    return np.asarray(line.get_xydata()).tolist()
 
 
 def histograms(axes: Axes) -> list[list[Rectangle]]:
@@ -128,9 +115,7 @@ def test_figure_is_filled_and_has_a_faint_grid(reliability: Figure) -> None:
     assert heights[0] == pytest.approx(3 * heights[1], rel=0.02)
     for axes in (upper, lower):
         assert axes.get_axisbelow() is True
-        for line in (*axes.get_xgridlines(), *axes.get_ygridlines()):
-            assert line.get_visible()
-            assert line.get_alpha() == 0.3
+        assert_faint_grid(axes)
 
 
 @pytest.mark.parametrize(("column", "counts"), [("predicted", [7, 0]), ("actual", [0, 7])])
