@@ -137,8 +137,8 @@ def trained(template: Path, once: Callable[[str, Making], Path]) -> Path:
     def make(folder: Path) -> None:
         (folder / "data").symlink_to(template / "data")
         shutil.copy(template / "params.yaml", folder)
+        figures = shutil.ignore_patterns("*.png")
         for outs in ("models", "metrics", "plots"):
-            figures = shutil.ignore_patterns("*.png")
             shutil.copytree(template / outs, folder / outs, ignore=figures)
 
     return once("trained", make)

@@ -146,7 +146,7 @@ class Fixed(Shuffled):
         self.by_epoch = labels
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Give the epoch's batch."""
+        """Yield the epoch's batch."""
         yield self.images, np.array([self.by_epoch[epoch]], np.uint8)
 
 

@@ -37,7 +37,7 @@ class Given(Shuffled):
         self.pixels, self.clock = pixels, clock
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Give the batches."""
+        """Yield the batches."""
         for part in (slice(2), slice(2, 4)):
             self.clock[0] += 0.63
             yield np.full((2, 1, 1, 3), self.pixels[epoch], np.float32), self.labels[part]

@@ -67,7 +67,7 @@ class Unchanged:
         self.seen: list[Observation] = []
 
     def __iter__(self) -> Iterator[Observation]:
-        """Give what was seen before, then the rest."""
+        """Yield what was seen before, then the rest."""
         yield from self.seen
         for observation in self.coming:
             self.seen.append(observation)
