@@ -1,7 +1,7 @@
 """What several of these tests start from: a folder with a few small files, made here."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,8 @@ import pytest
 
 from stages import arrays
 from tests.project import Params, default_params, write_params
+from tests.unit import small_batches
+from tests.unit.scripted_server import ScriptedServer, scripted
 
 Main = Callable[[], None]
 
@@ -53,3 +55,45 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         main()
 
     return called
+
+
+@pytest.fixture
+def help_of(call: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> Callable[[Main], str]:
+    """Return a function that returns the help of an entry point, on one line.
+
+    Where its lines end depends on the terminal.
+    """
+
+    def asked(main: Main) -> str:
+        with pytest.raises(SystemExit) as end:
+            call(main, "--help")
+        assert end.value.code == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    return asked
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the stage fetch take batch files of four images for the published ones."""
+    small_batches.publish(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[ScriptedServer]:
+    """Return a server for all tests, each of which tells it what to answer."""
+    with scripted() as server:
+        yield server
+
+
+@pytest.fixture
+def server(
+    shared_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ScriptedServer]:
+    """Return a server that has no answers yet, and must have none left in the end."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    shared_server.answers, shared_server.requests = [], []
+    shared_server.released.clear()
+    yield shared_server
+    assert shared_server.answers == []
+    shared_server.released.set()

@@ -13,16 +13,12 @@ import pytest
 from stages.fetch.archives import LimitedStream, batches
 from stages.fetch.transfer import SourceError
 from tests.archives import add, png
-from tests.unit import small_batches
 from tests.unit.small_batches import BATCHES, NAMES, laid_out, package, parquet, tar
+
+pytestmark = pytest.mark.usefixtures("small")
 
 FIRST, SECOND, *_ = BATCHES.values()
 NO_PICKLES = "its batches are pickles, which are never opened; use the binary version"
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    small_batches.publish(monkeypatch)
 
 
 @pytest.fixture

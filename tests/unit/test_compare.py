@@ -183,11 +183,8 @@ def test_other_test_images(
     assert str(caught.value) == f"plots/predictions.csv: {says}"
 
 
-def test_help(call: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        call(main, "--help")
-    assert left.value.code == 0
-    text = " ".join(capsys.readouterr().out.split())
+def test_help(help_of: Callable[[Callable[[], None]], str]) -> None:
+    text = help_of(main)
     assert text.startswith(
         "usage: python -m stages.compare [-h] REV1 [REV2] "
         "Says whether one model is better than another: python -m stages.compare REV1 [REV2]. "

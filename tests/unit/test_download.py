@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +10,7 @@ import pytest
 from stages.errors import InputError
 from stages.fetch.transfer import SourceError
 from stages.fetch.web import download
-from tests.unit.scripted_server import Answer, ScriptedServer, limits, scripted
+from tests.unit.scripted_server import Answer, ScriptedServer, limits
 from tests.unit.terminal import make_terminal
 
 WHOLE = Answer(b"0123456789", headers={"Content-Length": "10", "ETag": '"a"'})
@@ -19,24 +18,9 @@ FIRST_FOUR = Answer(b"0123", headers={"Content-Length": "10", "ETag": '"a"'})
 LAST_SIX = Answer(b"456789", 206, headers={"Content-Length": "6"})
 
 
-@pytest.fixture(scope="module")
-def shared_server() -> Iterator[ScriptedServer]:
-    with scripted() as server:
-        yield server
-
-
-@pytest.fixture
-def server(
-    shared_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ScriptedServer]:
-    """Return the server; between attempts nobody waits."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+@pytest.fixture(autouse=True)
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    shared_server.answers, shared_server.requests = [], []
-    shared_server.released.clear()
-    yield shared_server
-    assert shared_server.answers == []
-    shared_server.released.set()
 
 
 def name_of(url: str) -> str:

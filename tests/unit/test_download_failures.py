@@ -13,27 +13,9 @@ import requests
 
 from stages.fetch.transfer import SourceError
 from stages.fetch.web import download
-from tests.unit.scripted_server import Answer, ScriptedServer, limits, scripted
+from tests.unit.scripted_server import Answer, ScriptedServer, limits
 
 WHOLE = Answer(b"0123456789", headers={"Content-Length": "10"})
-
-
-@pytest.fixture(scope="module")
-def shared_server() -> Iterator[ScriptedServer]:
-    with scripted() as server:
-        yield server
-
-
-@pytest.fixture
-def server(
-    shared_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ScriptedServer]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    shared_server.answers, shared_server.requests = [], []
-    shared_server.released.clear()
-    yield shared_server
-    assert shared_server.answers == []
-    shared_server.released.set()
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,6 @@ from stages.fetch.__main__ import main
 from stages.fetch.params import FetchParams
 from stages.params import read
 from tests.project import Params, write_params
-from tests.unit import small_batches
 from tests.unit.small_batches import BATCHES, NAMES
 
 Captured = pytest.CaptureFixture[str]
@@ -22,9 +21,8 @@ META = "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n
 
 
 @pytest.fixture
-def source(folder: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Path:
+def source(folder: Path, params: Params, small: None) -> Path:
     """Return a folder of small batch files, the only source."""
-    small_batches.publish(monkeypatch)
     source = folder / "source"
     source.mkdir()
     for number, content in enumerate(BATCHES.values()):

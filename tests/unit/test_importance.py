@@ -250,11 +250,8 @@ def test_nothing_differs(folder: Path, shown: list[Row], call: Callable[..., Non
     assert not [*folder.iterdir()]
 
 
-def test_help(call: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        call(main, "--help")
-    assert left.value.code == 0
-    text = " ".join(capsys.readouterr().out.split())
+def test_help(help_of: Callable[[Callable[[], None]], str]) -> None:
+    text = help_of(main)
     assert text.startswith(
         "usage: python -m stages.importance [-h] [--metric METRIC] [--out OUT] [REV] "
         "Shows what the parameters of experiments did to a metric: python -m stages.importance "

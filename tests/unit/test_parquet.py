@@ -13,15 +13,9 @@ from stages.fetch.archives import batches
 from stages.fetch.parquet import parquet_batches
 from stages.fetch.transfer import SourceError
 from tests.archives import png
-from tests.unit import small_batches
 from tests.unit.small_batches import BATCHES, LABELS, NAMES, parquet
 
 TYPE = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    small_batches.publish(monkeypatch)
 
 
 def failure(content: bytes, before: list[bytes] | None = None) -> str:

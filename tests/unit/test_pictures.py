@@ -10,7 +10,6 @@ from PIL import Image
 from stages.fetch.pictures import check_labels, decode_png, paired, read_labels, read_picture
 from stages.fetch.transfer import SourceError
 from tests.archives import png
-from tests.unit import small_batches
 from tests.unit.small_batches import BATCHES, IMAGES, LABELS, NAMES, laid_out
 
 # Width 3, height 2.
@@ -137,11 +136,6 @@ def test_a_published_picture_has_ten_thousand_images() -> None:
     assert failure(lambda: read_picture(png(pixels[1:]), "test_batch.png")) == (
         "test_batch.png: a picture of 1024 x 9999 RGB, not 1024 x 10000 RGB"
     )
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    small_batches.publish(monkeypatch)
 
 
 PICTURES = {name.removesuffix(".bin"): IMAGES[name] for name in reversed(NAMES)}

@@ -13,6 +13,7 @@ from tests.unit import small_batches
 from tests.unit.scripted_server import limits
 from tests.unit.small_batches import BATCHES, IMAGES, NAMES, parquet, tar
 
+pytestmark = pytest.mark.usefixtures("folder", "small")
 Captured = pytest.CaptureFixture[str]
 
 ACCEPTED = (
@@ -27,11 +28,6 @@ ALL = (
     "data_batch_1.bin, data_batch_2.bin, data_batch_3.bin, data_batch_4.bin, data_batch_5.bin, "
     "test_batch.bin"
 )
-
-
-@pytest.fixture(autouse=True)
-def small(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small_batches.publish(monkeypatch)
 
 
 def make(path: str, *names: str, **others: bytes) -> str:
