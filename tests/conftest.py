@@ -157,6 +157,8 @@ def call_stage(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
         code: Any = 0
         with chdir(folder), monkeypatch.context() as patch:
             patch.setattr(sys, "argv", command)
+            # A test may have imported it; runpy warns of running a module anew.
+            patch.delitem(sys.modules, f"{command[0]}.__main__", raising=False)
             try:
                 runpy.run_module(command[0], run_name="__main__", alter_sys=True)
             except SystemExit as end:
