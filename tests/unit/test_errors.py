@@ -86,7 +86,7 @@ def test_reason_on_one_line(reason: object, line: str) -> None:
         (Interrupted(signal.SIGINT), 130, "interrupted by SIGINT"),
         (Interrupted(signal.SIGTERM), 143, "interrupted by SIGTERM"),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_expected_failure_is_one_line(
     capsys: pytest.CaptureFixture[str], error: BaseException, exit_code: int, line: str

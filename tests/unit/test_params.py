@@ -142,7 +142,6 @@ def test_bounds(
             "'plots.wi\\ndth' = 'x': unknown key; allowed are columns, rows, dpi",
         ),
     ],
-    ids=str,
 )
 def test_value_that_does_not_fit(params: Params, key: str, value: Any, says: str) -> None:
     put(params, key, value)
@@ -242,7 +241,7 @@ def test_sections_cannot_be_changed(params: Params) -> None:
         ("seed: 2026-13-45", "not valid YAML: month must be in 1..12"),
         ("seed: !!bool x", "not valid YAML: 'x'"),
         ("seed: !!int ''", "not valid YAML: string index out of range"),
-        ("[" * 1000, "not valid YAML: maximum recursion depth exceeded"),
+        pytest.param("[" * 1000, "not valid YAML: maximum recursion depth exceeded", id="brackets"),
         ("- seed", f"found ['seed']; allowed is a mapping of {KEYS}"),
         ("", f"found None; allowed is a mapping of {KEYS}"),
         ("sede: 1", f"sede: unknown key; allowed are {KEYS}"),
@@ -251,7 +250,6 @@ def test_sections_cannot_be_changed(params: Params) -> None:
         ('"größe": 1', f"größe: unknown key; allowed are {KEYS}"),
         ('"gr\\u200bö": 1', f"'gr\\u200b\\xf6': unknown key; allowed are {KEYS}"),
     ],
-    ids=lambda text: text[:20],
 )
 def test_damaged_file(folder: Path, text: str, says: str) -> None:
     Path("params.yaml").write_text(text, encoding="utf-8")

@@ -53,7 +53,9 @@ def read_by(reader: str) -> str:
     return repr(content["seed"])
 
 
-@pytest.mark.parametrize("scalar", SCALARS, ids=lambda scalar: repr(scalar)[:20])
+@pytest.mark.parametrize(
+    "scalar", SCALARS, ids=[ascii(text)[:20].replace("\\", "/") for text in SCALARS]
+)
 def test_scalar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scalar: str) -> None:
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(f"seed: {scalar}\n", encoding="utf-8")
