@@ -1,9 +1,10 @@
 """Reads params.yaml and checks it against the typed parameters that each stage keeps beside it."""
 
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -12,6 +13,13 @@ from stages.errors import InputError, in_one_line
 PATH = Path("params.yaml")
 TOP_LEVEL = ("seed", "device", "recipe", "recipes", "fetch", "preprocess", "evaluate", "plots")
 Device = Literal["auto", "cpu", "gpu"]
+
+# Above these, TensorFlow and Python themselves end in errors of their own.
+Count = Annotated[int, Field(ge=1, le=100_000)]
+CountOrNone = Annotated[int, Field(ge=0, le=100_000)]
+Positive = Annotated[float, Field(gt=0, le=1e30)]
+NotNegative = Annotated[float, Field(ge=0, le=1e30)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
@@ -81,14 +89,43 @@ def on_one_line(key: object) -> str:
 def explain(key: str, schema: Any, error: ValidationError) -> str:
     """Put the first problem that pydantic found, and how many more there are, into one line."""
     first = error.errors(include_url=False)[0]
-    where = on_one_line(".".join([key, *map(str, first["loc"])]))
+    keys, section = find(schema, first["loc"])
+    where = on_one_line(".".join([key, *keys]))
     if first["type"] == "extra_forbidden":
-        allowed = ", ".join(schema.model_fields)
+        allowed = ", ".join(section.model_fields)
         line = f"{where} = {first['input']!r}: unknown key; allowed are {allowed}"
     elif first["type"] == "missing":
         line = f"{where}: missing"
+    elif first["type"] == "union_tag_not_found":
+        line = f"{where}.name: missing"
+    elif first["type"] == "union_tag_invalid":
+        allowed = first["ctx"]["expected_tags"]
+        line = f"{where}.name = {first['input']['name']!r}: allowed are {allowed}"
     else:
         reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
         line = f"{where} = {first['input']!r}: {reason}"
     more = error.error_count() - 1
     return f"{line} (and {more} more)" if more else line
+
+
+def find(schema: Any, location: tuple[str | int, ...]) -> tuple[list[str], Any]:
+    """Return the keys that lead to a problem, as in the file, and the section of the last one.
+
+    Pydantic's own location also names the member of a union by which it judged.
+    """
+    keys, section = [], schema
+    for step in location:
+        if isinstance(schema, UnionType):
+            members = {name_of(member): member for member in get_args(schema)}
+            schema = members.get(step)
+            continue
+        keys.append(str(step))
+        section, fields = schema, getattr(schema, "model_fields", {})
+        schema = fields[step].annotation if step in fields else None
+    return keys, section
+
+
+def name_of(section: Any) -> object:
+    """Return the value of `name` by which a section is chosen among several; None without one."""
+    fields = getattr(section, "model_fields", {})
+    return get_args(fields["name"].annotation)[0] if "name" in fields else None

@@ -3,81 +3,87 @@
 Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv 2404.00498.
 """
 
-import keras
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
 import numpy as np
-from keras import layers
+from pydantic import Field
 
-from stages.models.compiled_gelu import CompiledGelu
-from stages.models.fused_batch_normalization import FusedBatchNormalization
-from stages.models.winograd import WinogradConv2D
+from stages.models.network import Network
+from stages.params import Count, CountOrNone, Positive
 
-
-def build(
-    widths: list[int],
-    batch_norm_momentum: float,
-    batch_norm_epsilon: float,
-    whitening_images: np.ndarray,
-    whitening_epsilon: float,
-    generator: np.random.Generator,
-    on_cpu: bool,
-) -> keras.Model:
-    """Return the network: images, float32 (n, 32, 32, 3) in [0, 1], to probabilities (n, 10).
-
-    Args:
-        widths: filters of each block; a block halves height and width.
-        batch_norm_momentum: share of the moving statistics kept at each step.
-        batch_norm_epsilon: added to variances.
-        whitening_images: float32 (n, 32, 32, 3) in [0, 1], whose patches set the first layer.
-        whitening_epsilon: added to the variances of the patches' components.
-        generator: draws the initial weights.
-        on_cpu: use the layers made for CPUs; the results are the same but for rounding.
-    """
-    convolution_layer = WinogradConv2D if on_cpu else layers.Conv2D
-    activation_layer = CompiledGelu if on_cpu else layers.Activation
-    mean = whitening_images.mean((0, 1, 2), dtype=np.float64)
-    variance = whitening_images.var((0, 1, 2), dtype=np.float64)
-    kernel = whitening_kernel((whitening_images - mean) / np.sqrt(variance), whitening_epsilon)
-    whitening = layers.Conv2D(kernel.shape[-1], 2, name="whitening")
-
-    def normalized(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-        normalization = FusedBatchNormalization(
-            momentum=batch_norm_momentum, epsilon=batch_norm_epsilon, scale=False, name=name
-        )
-        return activation_layer("gelu")(normalization(x))
-
-    images = keras.Input((32, 32, 3), name="images")
-    x = layers.Normalization(mean=mean.tolist(), variance=variance.tolist())(images)
-    x = activation_layer("gelu")(whitening(x))
-    convolutions = []
-    for block, width in enumerate(widths, start=1):
-        for half in "ab":
-            name = f"block{block}{half}"
-            convolution = convolution_layer(width, 3, padding="same", use_bias=False, name=name)
-            convolutions.append(convolution)
-            x = convolution(x)
-            if half == "a":
-                x = layers.MaxPooling2D(2)(x)
-            x = normalized(x, f"{name}_normalization")
-    x = layers.GlobalMaxPooling2D()(x)
-    x = layers.Rescaling(1 / widths[-1])(x)
-    head = layers.Dense(10, use_bias=False, name="logits")
-    model = keras.Model(images, layers.Softmax(name="probabilities")(head(x)), name="airbench")
-
-    whitening.kernel.assign(kernel)
-    whitening.kernel.trainable = False
-    for convolution in convolutions:
-        convolution.kernel.assign(partial_identity(convolution.kernel.shape, generator))
-    weights = generator.uniform(-1, 1, head.kernel.shape)
-    head.kernel.assign(weights / weights.std())
-    return model
+if TYPE_CHECKING:
+    import keras
 
 
-def at_side(model: keras.Model, side: int) -> keras.Model:
-    """Return the same network, its weights shared, for images (n, side, side, 3)."""
-    x = images = keras.Input((side, side, 3))
-    for layer in model.layers[1:]:
-        x = layer(x)
-    return keras.Model(images, x)
+class Airbench(Network):
+    name: Literal["airbench"]
+    widths: list[Count] = Field([64, 256, 256], min_length=3, max_length=3)
+    whitening_images: Annotated[int, Field(ge=1, le=50_000)] = 5000
+    whitening_epsilon: Positive = 5e-4
+    whitening_epochs: CountOrNone = 3
+    batch_norm_momentum: Annotated[float, Field(ge=0, le=1)] = 0.6
+    batch_norm_epsilon: Positive = 1e-12
+
+    # Smaller images leave nothing for the last pooling.
+    smallest_side: ClassVar[int] = 9
+
+    def training_epochs(self, path: str, epochs: int) -> int:
+        """Return for how many epochs a variable is trained: the first layer's bias is soon done."""
+        return self.whitening_epochs if path.endswith("whitening/bias") else epochs
+
+    def build(
+        self, images: np.ndarray, generator: np.random.Generator, on_cpu: bool
+    ) -> "keras.Model":
+        """Return the network, whose first layer whitens the patches of some images."""
+        import keras
+        from keras import layers
+
+        from stages.models.compiled_gelu import CompiledGelu
+        from stages.models.fused_batch_normalization import FusedBatchNormalization
+        from stages.models.winograd import WinogradConv2D
+
+        convolution_layer = WinogradConv2D if on_cpu else layers.Conv2D
+        activation_layer = CompiledGelu if on_cpu else layers.Activation
+        sample = np.asarray(images[: self.whitening_images])
+        mean = sample.mean((0, 1, 2), dtype=np.float64)
+        variance = sample.var((0, 1, 2), dtype=np.float64)
+        kernel = whitening_kernel((sample - mean) / np.sqrt(variance), self.whitening_epsilon)
+        whitening = layers.Conv2D(kernel.shape[-1], 2, name="whitening")
+
+        def normalized(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+            normalization = FusedBatchNormalization(
+                momentum=self.batch_norm_momentum,
+                epsilon=self.batch_norm_epsilon,
+                scale=False,
+                name=name,
+            )
+            return activation_layer("gelu")(normalization(x))
+
+        inputs = keras.Input((32, 32, 3), name="images")
+        x = layers.Normalization(mean=mean.tolist(), variance=variance.tolist())(inputs)
+        x = activation_layer("gelu")(whitening(x))
+        convolutions = []
+        for block, width in enumerate(self.widths, start=1):
+            for half in "ab":
+                name = f"block{block}{half}"
+                convolution = convolution_layer(width, 3, padding="same", use_bias=False, name=name)
+                convolutions.append(convolution)
+                x = convolution(x)
+                if half == "a":
+                    x = layers.MaxPooling2D(2)(x)
+                x = normalized(x, f"{name}_normalization")
+        x = layers.GlobalMaxPooling2D()(x)
+        x = layers.Rescaling(1 / self.widths[-1])(x)
+        head = layers.Dense(10, use_bias=False, name="logits")
+        model = keras.Model(inputs, layers.Softmax(name="probabilities")(head(x)), name="airbench")
+
+        whitening.kernel.assign(kernel)
+        whitening.kernel.trainable = False
+        for convolution in convolutions:
+            convolution.kernel.assign(partial_identity(convolution.kernel.shape, generator))
+        weights = generator.uniform(-1, 1, head.kernel.shape)
+        head.kernel.assign(weights / weights.std())
+        return model
 
 
 def whitening_kernel(images: np.ndarray, epsilon: float) -> np.ndarray:

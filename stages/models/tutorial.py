@@ -1,35 +1,78 @@
-"""The network of the 2018 Keras tutorial, to the letter."""
+"""The network of the 2018 Keras tutorial, to the letter by default, and what it may become."""
 
-import keras
-from keras import layers
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from pydantic import AfterValidator, Field
+
+from stages.models.network import Network
+from stages.params import Count, Share
+
+if TYPE_CHECKING:
+    import keras
+
+# Each halves height and width: the fifth one leaves a single pixel.
+MOST_POOLINGS = 5
 
 
-def build(filters: int, dense_units: int, dropout: float, dense_dropout: float) -> keras.Model:
-    """Return the network: images, float32 (n, 32, 32, 3) in [0, 1], to probabilities (n, 10).
+def increasing(positions: list[int]) -> list[int]:
+    """Return the positions; raise a ValueError where one does not exceed the one before."""
+    if positions != sorted(set(positions)):
+        raise ValueError("each should be greater than the one before")
+    return positions
 
-    With the tutorial's 64 filters and 512 units it has 2,180,746 parameters. The ReLU stands on
-    both sides of Batch_norm03 there too.
-    """
-    return keras.Sequential(
-        [
-            keras.Input((32, 32, 3)),
-            layers.Conv2D(filters, 3, padding="same", activation="relu", name="input_Layer"),
-            layers.BatchNormalization(name="Batch_norm00"),
-            layers.Dropout(dropout, name="Drop00"),
-            layers.Conv2D(filters, 3, padding="same", activation="relu", name="Conv2D01"),
-            layers.BatchNormalization(name="Batch_norm01"),
-            layers.MaxPooling2D(2),
-            layers.Dropout(dropout, name="Drop01"),
-            layers.Conv2D(filters, 3, padding="same", activation="relu", name="Conv2D02"),
-            layers.BatchNormalization(name="Batch_norm02"),
-            layers.MaxPooling2D(2),
-            layers.Dropout(dropout, name="Drop02"),
-            layers.Flatten(name="Flatten00"),
-            layers.Dense(dense_units, activation="relu", use_bias=False, name="Dense00"),
-            layers.BatchNormalization(name="Batch_norm03"),
-            layers.ReLU(),
-            layers.Dropout(dense_dropout, name="DropOut03"),
-            layers.Dense(10, activation="softmax", name="Dense01"),
-        ],
-        name="tutorial",
+
+class Tutorial(Network):
+    name: Literal["tutorial"]
+    filters: list[Count] = Field([64, 64, 64], min_length=1, max_length=100)
+    kernel_size: Annotated[int, Field(ge=1, le=32)] = 3
+    activation: Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh"] = "relu"
+    batch_norm: bool = True
+    pool_after: Annotated[list[Count], AfterValidator(increasing)] = Field(
+        [2, 3], max_length=MOST_POOLINGS
     )
+    dropout: Share = 0.25
+    dense_units: Count = 512
+    dense_dropout: Share = 0.5
+
+    def build(
+        self, images: np.ndarray, generator: np.random.Generator, on_cpu: bool
+    ) -> "keras.Model":
+        """Return the network; by default it has the tutorial's 2,180,746 parameters.
+
+        The activation stands on both sides of the last batch normalization there too.
+        """
+        import keras
+        from keras import layers
+
+        network = keras.Sequential([keras.Input((32, 32, 3))], name="tutorial")
+        for index, filters in enumerate(self.filters):
+            network.add(
+                layers.Conv2D(
+                    filters,
+                    self.kernel_size,
+                    padding="same",
+                    activation=self.activation,
+                    name=f"Conv2D{index:02}" if index else "input_Layer",
+                )
+            )
+            if self.batch_norm:
+                network.add(layers.BatchNormalization(name=f"Batch_norm{index:02}"))
+            if index + 1 in self.pool_after:
+                network.add(layers.MaxPooling2D(2))
+            network.add(layers.Dropout(self.dropout, name=f"Drop{index:02}"))
+        last = f"{len(self.filters):02}"
+        network.add(layers.Flatten(name="Flatten00"))
+        network.add(
+            layers.Dense(
+                self.dense_units, activation=self.activation, use_bias=False, name="Dense00"
+            )
+        )
+        if self.batch_norm:
+            network.add(layers.BatchNormalization(name=f"Batch_norm{last}"))
+        # The tutorial's own layer, which is stored under another name than Activation("relu").
+        relu = self.activation == "relu"
+        network.add(layers.ReLU() if relu else layers.Activation(self.activation))
+        network.add(layers.Dropout(self.dense_dropout, name=f"DropOut{last}"))
+        network.add(layers.Dense(10, activation="softmax", name="Dense01"))
+        return network

@@ -3,7 +3,7 @@
 from stages import arrays
 from stages.errors import exit_with_message
 from stages.params import Device, read
-from stages.train.params import Seed, read_recipe
+from stages.train.params import Seed, check_validation, read_recipe
 
 
 def main() -> None:
@@ -11,6 +11,7 @@ def main() -> None:
     wanted = read("device", Device)
     recipe = read_recipe()
     training, validation = arrays.load("train"), arrays.load("validation")
+    check_validation(recipe, len(validation[1]))
 
     # TensorFlow takes seconds to start; what is wrong with the above is told before.
     from stages.train.run import run

@@ -13,7 +13,7 @@ import numpy as np
 
 from stages.errors import TrainingError, in_one_line
 from stages.files import replace, replacing
-from stages.train.loop import Row
+from stages.train.history import Row
 from stages.train.recipes import Training
 
 EXPERIMENTS = Path(".dvc/tmp/exps")

@@ -6,7 +6,7 @@ A loop of our own instead of `fit`, because `fit` of Keras 3 does not run on sev
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -15,12 +15,13 @@ from tqdm import tqdm
 
 from stages.cifar10 import CLASSES
 from stages.errors import TrainingError
+from stages.train.averages import average
+from stages.train.history import Row, best, has_stalled
 from stages.train.recipes import Phase, Training
 
 VALIDATION_BATCH_SIZE = 500
 LABELS = tf.TensorSpec((None,), tf.uint8)
 
-Row = dict[str, float]
 Step = Callable[[tf.Tensor, tf.Tensor], None]
 
 
@@ -55,15 +56,15 @@ def train(
     training: Training,
     validation_images: np.ndarray,
     validation_labels: np.ndarray,
-    finished: int = 0,
+    finished: Sequence[Row] = (),
 ) -> Iterator[Row]:
-    """Train, and give the history's row after each epoch.
+    """Train, and yield the history's row after each epoch.
 
     Args:
         training: what to train, and on which batches.
         validation_images: float32 (n, 32, 32, 3) in [0, 1]; n may be 0.
         validation_labels: uint8 (n,).
-        finished: epochs that the state of `training` has behind it.
+        finished: the rows of the epochs that the state of `training` has behind it.
 
     Yields:
         epoch (from 1), loss and accuracy over the epoch's batches as they were trained on,
@@ -74,13 +75,17 @@ def train(
         TrainingError: the loss of the epoch is not finite.
     """
     optimizer, meter = training.optimizer, Meter(training.loss)
-    validation_step = compiled_validation_step(training.model, meter)
+    validation_step = compiled_validation_step(training.measured, meter)
+    rows = [*finished]
     last = training.phases[-1].epochs[-1] + 1
     for phase in training.phases:
-        training_step = compiled_training_step(phase, optimizer, meter)
+        training_step = compiled_training_step(training, phase, meter)
         for epoch in phase.epochs:
-            if epoch < finished:
+            if epoch < len(rows):
                 continue
+            if has_stalled(rows, training.patience):
+                print(f"stopped: no better val_accuracy in {training.patience} epochs", flush=True)
+                return
             start = time.monotonic()
             learning_rate = float(optimizer.learning_rate)
             title = f"epoch {epoch + 1}/{last}"
@@ -103,19 +108,23 @@ def train(
             print(f"{title}  {measured}  {seconds:.1f} s", flush=True)
             if not all(map(math.isfinite, row.values())):
                 raise TrainingError(f"{title}: the loss is not finite; try a lower learning_rate")
-            yield row | {"learning_rate": learning_rate}
+            rows.append(row | {"learning_rate": learning_rate})
+            if training.best and best(rows) is rows[-1]:
+                training.best.set_weights(training.measured.get_weights())
+            yield rows[-1]
 
 
-def compiled_training_step(
-    phase: Phase, optimizer: keras.optimizers.Optimizer, meter: Meter
-) -> Step:
+def compiled_training_step(training: Training, phase: Phase, meter: Meter) -> Step:
     """Return the function that takes one step on a batch of images and labels."""
+    optimizer = training.optimizer
 
     @tf.function(input_signature=[images_of(phase.model), LABELS])
     def step(images: tf.Tensor, labels: tf.Tensor) -> None:
         with tf.GradientTape() as tape:
             value = meter.measure(labels, phase.model(images, training=True))
         optimizer.apply(tape.gradient(value, phase.variables), phase.variables)
+        if training.averaged:
+            average(training.averaged, training.model, training.ema_momentum, optimizer.iterations)
 
     return step
 

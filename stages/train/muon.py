@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras.optimizers.schedules import PolynomialDecay
+from keras.optimizers.schedules import LearningRateSchedule
 
 # Coefficients of the quintic iteration, from the page above.
 QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -30,16 +30,16 @@ def orthogonalized(matrix: tf.Tensor, steps: int) -> tf.Tensor:
 class Muon(keras.optimizers.Optimizer):
     """Takes a step of Nesterov SGD for each variable that has a rate of its own.
 
-    All others are kernels (height, width, in, filters): each is scaled to the norm sqrt(filters)
-    and takes a step of Muon.
+    All others are kernels, (height, width, in, filters) or (in, filters): each is scaled to the
+    norm sqrt(filters) and takes a step of Muon.
     """
 
     def __init__(
         self,
-        learning_rate: PolynomialDecay,
+        learning_rate: LearningRateSchedule,
         momentum: float,
         newton_schulz_steps: int,
-        sgd_learning_rates: dict[str, PolynomialDecay],
+        sgd_schedules: dict[str, tuple[LearningRateSchedule, float]],
         sgd_momentum: float,
         sgd_weight_decay: float,
         **settings: Any,
@@ -50,29 +50,26 @@ class Muon(keras.optimizers.Optimizer):
             learning_rate: of Muon.
             momentum: of Muon, Nesterov's form.
             newton_schulz_steps: iterations of the orthogonalization.
-            sgd_learning_rates: by the end of a variable's path.
+            sgd_schedules: of each variable that SGD updates, by its path, with the peak rate.
             sgd_momentum: of SGD, Nesterov's form.
             sgd_weight_decay: share of a variable added to its step's velocity while the rate is
-                at its start; it falls with the rate.
+                at its peak; it falls with the rate.
             **settings: of every Keras optimizer.
         """
         super().__init__(learning_rate=learning_rate, **settings)
         self.momentum = momentum
         self.newton_schulz_steps = newton_schulz_steps
-        self.sgd_learning_rates = sgd_learning_rates
+        self.sgd_schedules = sgd_schedules
         self.sgd_momentum = sgd_momentum
         self.sgd_weight_decay = sgd_weight_decay
 
     def build(self, variables: list[keras.Variable]) -> None:
-        """Make a velocity for each variable, and note the rate of those that SGD updates."""
+        """Make a velocity for each variable, and note the schedule of those that SGD updates."""
         if self.built:
             return
         super().build(variables)
         self.velocities = self.add_optimizer_variables(variables, "velocity")
-        self.schedules = [
-            next((r for end, r in self.sgd_learning_rates.items() if v.path.endswith(end)), None)
-            for v in variables
-        ]
+        self.schedules = [self.sgd_schedules.get(variable.path) for variable in variables]
 
     def update_step(
         self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
@@ -83,7 +80,7 @@ class Muon(keras.optimizers.Optimizer):
         if schedule is None:
             self._muon_step(gradient, variable, velocity, learning_rate)
         else:
-            self._sgd_step(gradient, variable, velocity, schedule)
+            self._sgd_step(gradient, variable, velocity, *schedule)
 
     def _muon_step(
         self,
@@ -104,9 +101,10 @@ class Muon(keras.optimizers.Optimizer):
         gradient: tf.Tensor,
         variable: tf.Variable,
         velocity: keras.Variable,
-        schedule: PolynomialDecay,
+        schedule: LearningRateSchedule,
+        peak: float,
     ) -> None:
-        decay = self.sgd_weight_decay / schedule.initial_learning_rate
+        decay = self.sgd_weight_decay / peak
         gradient = gradient + decay * variable
         velocity.assign(self.sgd_momentum * velocity + gradient)
         step = gradient + self.sgd_momentum * velocity

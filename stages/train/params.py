@@ -1,60 +1,61 @@
-"""Typed parameters of the stage train: the seed and one schema for each kind of recipe."""
+"""Typed parameters of the stage train: the seed and the recipe, whose parts go by their names."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
+from stages.cifar10 import SIDE
 from stages.errors import InputError
-from stages.params import PATH, Section, document, read
+from stages.models.airbench import Airbench
+from stages.models.resnet import ResNet
+from stages.models.tutorial import Tutorial
+from stages.params import PATH, Count, CountOrNone, Section, Share, document, name_of, read
+from stages.train.augmentation import Augmentation
+from stages.train.optimizers import SGD, Adam, AdamW, Muon, RMSprop
+from stages.train.schedules import Constant, Cosine, Linear, Step
 
-# Above these, TensorFlow and Python themselves end in errors of their own.
-Count = Annotated[int, Field(ge=1, le=100_000)]
-Positive = Annotated[float, Field(gt=0, le=1e30)]
-Share = Annotated[float, Field(ge=0, lt=1)]
+Network = Tutorial | Airbench | ResNet
+Optimizer = RMSprop | SGD | Adam | AdamW | Muon
+Schedule = Constant | Linear | Cosine | Step
+
 BatchSize = Annotated[int, Field(ge=1, le=50_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
-class TutorialRecipe(Section):
-    model: Literal["tutorial"]
-    filters: Count
-    dense_units: Count
-    dropout: Share
-    dense_dropout: Share
-    learning_rate: Positive
-    rho: Share
-    momentum: Share
-    epsilon: Positive
+class Recipe(Section):
+    network: Network = Field(discriminator="name")
+    optimizer: Optimizer = Field(discriminator="name")
+    schedule: Schedule = Field(discriminator="name")
+    augmentation: Augmentation = Augmentation()
+    label_smoothing: Share = 0.0
+    ema_momentum: Share = 0.0
     batch_size: BatchSize
     epochs: Count
+    keep: Literal["last", "best"] = "last"
+    patience: CountOrNone = 0
+
+    @field_validator("network", "optimizer", "schedule", mode="before")
+    @classmethod
+    def own_keys(cls, value: Any, info: ValidationInfo) -> Any:
+        """Return the part without what only others of its kind know.
+
+        Who switches a part by its name leaves the old one's keys behind.
+        """
+        others = keys_of_others(str(info.field_name), value)
+        return {k: v for k, v in value.items() if k not in others} if others else value
 
 
-class AirbenchRecipe(Section):
-    model: Literal["airbench"]
-    widths: Annotated[list[Count], Field(min_length=3, max_length=3)]
-    whitening_images: Annotated[int, Field(ge=1, le=50_000)]
-    whitening_epsilon: Positive
-    whitening_epochs: Annotated[int, Field(ge=0, le=100_000)]
-    low_resolution: Annotated[int, Field(ge=9, le=32)]
-    low_resolution_share: Annotated[float, Field(ge=0, le=1)]
-    batch_norm_momentum: Annotated[float, Field(ge=0, le=1)]
-    batch_norm_epsilon: Positive
-    learning_rate: Positive
-    momentum: Share
-    newton_schulz_steps: Annotated[int, Field(ge=1, le=20)]
-    bias_learning_rate: Positive
-    head_learning_rate: Positive
-    sgd_momentum: Share
-    weight_decay: Annotated[float, Field(ge=0, le=1e30)]
-    label_smoothing: Share
-    translation: Annotated[int, Field(ge=0, le=16)]
-    batch_size: BatchSize
-    epochs: Count
-
-
-RECIPES = {"tutorial": TutorialRecipe, "airbench": AirbenchRecipe}
-Recipe = TutorialRecipe | AirbenchRecipe
+def keys_of_others(kind: str, value: Any) -> list[str]:
+    """Return the keys of `value` that the part it names has not, and another of its kind has."""
+    if not isinstance(value, dict):
+        return []
+    parts = {name_of(p): p.model_fields for p in get_args(Recipe.model_fields[kind].annotation)}
+    name = value.get("name")
+    if not isinstance(name, str) or name not in parts:
+        return []
+    known = set().union(*parts.values()) - set(parts[name])
+    return [key for key in value if key in known]
 
 
 def as_recipe_name(name: str) -> str:
@@ -71,12 +72,47 @@ def read_recipe() -> Recipe:
     """Return the recipe that is on.
 
     Raises:
-        InputError: `recipe` names none, or the recipe's parameters do not fit its model.
+        InputError: `recipe` names none, a parameter does not fit its part, or two parts do not fit
+            each other.
     """
     name = read("recipe", RecipeName)
     recipes = document().get("recipes")
     if not isinstance(recipes, dict) or name not in recipes:
         allowed = ", ".join(map(repr, recipes)) if isinstance(recipes, dict) else "its keys"
         raise InputError(f"{PATH}: recipe = {name!r}: none of recipes; allowed are {allowed}")
-    model = read(f"recipes.{name}.model", Literal["tutorial", "airbench"])
-    return read(f"recipes.{name}", RECIPES[model])
+    key = f"recipes.{name}"
+    recipe: Recipe = read(key, Recipe)
+    check_together(key, recipe)
+    for kind in ("network", "optimizer", "schedule"):
+        if unused := keys_of_others(kind, recipes[name][kind]):
+            part = getattr(recipe, kind).name
+            print(f"{PATH}: {key}.{kind}: not of {part}, without effect: {', '.join(unused)}")
+    return recipe
+
+
+def check_together(key: str, recipe: Recipe) -> None:
+    """Raise an InputError where two parts of the recipe at `key` do not fit each other."""
+    network, augmentation = recipe.network, recipe.augmentation
+    side, smallest = augmentation.low_resolution, network.smallest_side
+    if augmentation.low_resolution_epochs(recipe.epochs) and side < smallest:
+        others = [name_of(n) for n in get_args(Network) if n.smallest_side <= side]
+        raise InputError(
+            f"{PATH}: {key}.augmentation.low_resolution = {side}: network {network.name} takes no "
+            f"images below {smallest} x {smallest} pixels; allowed are {smallest} to {SIDE}, "
+            f"low_resolution_share 0, or network.name {' or '.join(map(str, others))}"
+        )
+    warmup_epochs = recipe.schedule.warmup_epochs
+    if warmup_epochs >= recipe.epochs:
+        raise InputError(
+            f"{PATH}: {key}.schedule.warmup_epochs = {warmup_epochs}: "
+            f"should be less than epochs, {recipe.epochs}"
+        )
+
+
+def check_validation(recipe: Recipe, images: int) -> None:
+    """Raise an InputError where the recipe chooses by validation images and there are none."""
+    if images == 0 and (recipe.keep == "best" or recipe.patience):
+        key = "keep = 'best'" if recipe.keep == "best" else f"patience = {recipe.patience}"
+        raise InputError(
+            f"{PATH}: {key}: needs validation images; preprocess.validation_split is too small"
+        )

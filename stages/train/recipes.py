@@ -8,10 +8,9 @@ import keras
 import numpy as np
 
 from stages.cifar10 import SIDE
-from stages.models import airbench, tutorial
-from stages.train.batches import FlippedAndTranslated, Shuffled, shrunk
-from stages.train.muon import Muon
-from stages.train.params import AirbenchRecipe, Recipe, TutorialRecipe
+from stages.models.stock_layers import with_stock_layers
+from stages.train.batches import Batches, shrunk
+from stages.train.params import Recipe
 from stages.train.randomness import stream
 
 
@@ -22,26 +21,49 @@ class Phase:
     epochs: range
     model: keras.Model
     variables: list[keras.Variable]
-    batches: Shuffled
+    batches: Batches
 
 
 @dataclass(frozen=True)
 class Training:
-    """What the training loop works on; the networks of its phases share their weights."""
+    """What the training loop works on; the networks of its phases share their weights.
+
+    `averaged` holds moving averages of the weights, `best` the weights of the best epoch so far;
+    None where the recipe asks for neither.
+    """
 
     model: keras.Model
     optimizer: keras.optimizers.Optimizer
     loss: keras.losses.CategoricalCrossentropy
     phases: list[Phase]
+    patience: int = 0
+    ema_momentum: float = 0.0
+    averaged: keras.Model | None = None
+    best: keras.Model | None = None
 
     def __post_init__(self) -> None:
         """Make the optimizer's variables, which belong to the state of the training."""
         self.optimizer.build(self.model.trainable_variables)
 
     @property
+    def measured(self) -> keras.Model:
+        """Return the network that is validated after each epoch."""
+        return self.averaged or self.model
+
+    @property
+    def kept(self) -> keras.Model:
+        """Return the network that the training leaves."""
+        return self.best or self.measured
+
+    @property
     def state(self) -> list[keras.Variable]:
-        """Return every variable that a step changes: weights, statistics, seeds, optimizer."""
-        return [*self.model.variables, *self.optimizer.variables]
+        """Return every variable that an epoch changes: weights, statistics, seeds, optimizer."""
+        copies = [copy for copy in (self.averaged, self.best) if copy]
+        return [
+            *self.model.variables,
+            *self.optimizer.variables,
+            *(variable for copy in copies for variable in copy.weights),
+        ]
 
 
 def assemble(
@@ -56,92 +78,64 @@ def assemble(
         seed: of every random stream.
         on_cpu: use the layers made for CPUs where the recipe's network has such.
     """
-    if isinstance(recipe, TutorialRecipe):
-        return assemble_tutorial(recipe, images, labels, seed)
-    return assemble_airbench(recipe, images, labels, seed, on_cpu)
-
-
-def assemble_tutorial(
-    recipe: TutorialRecipe, images: np.ndarray, labels: np.ndarray, seed: int
-) -> Training:
-    """RMSprop at a constant rate, images as they are."""
-    model = tutorial.build(recipe.filters, recipe.dense_units, recipe.dropout, recipe.dense_dropout)
-    batches = Shuffled(images, labels, recipe.batch_size, seed)
-    return Training(
-        model,
-        keras.optimizers.RMSprop(recipe.learning_rate, recipe.rho, recipe.momentum, recipe.epsilon),
-        keras.losses.CategoricalCrossentropy(),
-        [Phase(range(recipe.epochs), model, model.trainable_variables, batches)],
-    )
-
-
-def assemble_airbench(
-    recipe: AirbenchRecipe, images: np.ndarray, labels: np.ndarray, seed: int, on_cpu: bool
-) -> Training:
-    """Muon and SGD at rates that fall linearly to zero, images flipped and translated."""
-    model = airbench.build(
-        recipe.widths,
-        recipe.batch_norm_momentum,
-        recipe.batch_norm_epsilon,
-        np.asarray(images[: recipe.whitening_images]),
-        recipe.whitening_epsilon,
-        stream(seed, "weights"),
-        on_cpu,
-    )
-    phases = airbench_phases(recipe, model, images, labels, seed)
+    network = recipe.network
+    model = network.build(images, stream(seed, "weights"), on_cpu)
+    phases = phases_of(recipe, model, images, labels, seed)
     steps = len(phases[0].batches)
 
-    def falling(rate: float, epochs: int) -> keras.optimizers.schedules.PolynomialDecay:
-        return keras.optimizers.schedules.PolynomialDecay(rate, epochs * steps, 0.0)
+    def rate(peak: float, path: str = "") -> keras.optimizers.schedules.LearningRateSchedule:
+        epochs = network.training_epochs(path, recipe.epochs)
+        return recipe.schedule.build(peak, max(1, epochs), steps)
 
-    # The paper's rates are for the sum of a batch's losses, the loop's gradients for their mean.
-    bias = recipe.bias_learning_rate * recipe.batch_size
-    head = recipe.head_learning_rate * recipe.batch_size
-    optimizer = Muon(
-        falling(recipe.learning_rate, recipe.epochs),
-        recipe.momentum,
-        recipe.newton_schulz_steps,
-        {
-            "whitening/bias": falling(bias, max(1, recipe.whitening_epochs)),
-            "logits/kernel": falling(head, recipe.epochs),
-            "/beta": falling(bias, recipe.epochs),
-        },
-        recipe.sgd_momentum,
-        recipe.weight_decay * recipe.batch_size,
+    return Training(
+        model,
+        recipe.optimizer.build(rate, model.trainable_variables, recipe.batch_size),
+        keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
+        phases,
+        recipe.patience,
+        recipe.ema_momentum,
+        with_stock_layers(model) if recipe.ema_momentum else None,
+        with_stock_layers(model) if recipe.keep == "best" else None,
     )
-    loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
-    return Training(model, optimizer, loss, phases)
 
 
-def airbench_phases(
-    recipe: AirbenchRecipe, model: keras.Model, images: np.ndarray, labels: np.ndarray, seed: int
+def phases_of(
+    recipe: Recipe, model: keras.Model, images: np.ndarray, labels: np.ndarray, seed: int
 ) -> list[Phase]:
-    """Shrink the images of the first epochs, and train the first layer's bias in some of them."""
-    everything = model.trainable_variables
-    without_bias = [v for v in everything if not v.path.endswith("whitening/bias")]
-
-    # The finished network is for images at full resolution.
-    low_epochs = min(round(recipe.low_resolution_share * recipe.epochs), recipe.epochs - 1)
+    """Shrink the images of the first epochs, and leave out variables that have done learning."""
+    low_epochs = recipe.augmentation.low_resolution_epochs(recipe.epochs)
 
     @cache
-    def batches(side: int) -> FlippedAndTranslated:
-        return FlippedAndTranslated(
-            shrunk(images, side), labels, recipe.batch_size, recipe.translation, seed
-        )
+    def batches(side: int) -> Batches:
+        return Batches(shrunk(images, side), labels, recipe.batch_size, recipe.augmentation, seed)
+
+    def variables(epoch: int) -> list[keras.Variable]:
+        return [
+            variable
+            for variable in model.trainable_variables
+            if epoch < recipe.network.training_epochs(variable.path, recipe.epochs)
+        ]
 
     phases = []
-    for (is_low, trains_bias), epochs in groupby(
-        range(recipe.epochs),
-        lambda epoch: (epoch < low_epochs, epoch < recipe.whitening_epochs),
+    for (is_low, _), epochs in groupby(
+        range(recipe.epochs), lambda epoch: (epoch < low_epochs, len(variables(epoch)))
     ):
         first, *others = epochs
-        side = recipe.low_resolution if is_low else SIDE
+        side = recipe.augmentation.low_resolution if is_low else SIDE
         phases.append(
             Phase(
                 range(first, first + 1 + len(others)),
-                airbench.at_side(model, side),
-                everything if trains_bias else without_bias,
+                at_side(model, side),
+                variables(first),
                 batches(side),
             )
         )
     return phases
+
+
+def at_side(model: keras.Model, side: int) -> keras.Model:
+    """Return the same network, its weights shared, for images (n, side, side, 3)."""
+    if model.input_shape[1] == side:
+        return model
+    images = keras.Input((side, side, 3))
+    return keras.models.clone_model(model, images, clone_function=lambda layer: layer)

@@ -17,7 +17,8 @@ from stages.params import Device
 from stages.train.checkpoint import Checkpoint
 from stages.train.environment import environment
 from stages.train.fingerprint import fingerprint
-from stages.train.loop import Row, train
+from stages.train.history import Row, best
+from stages.train.loop import train
 from stages.train.params import Recipe
 from stages.train.recipes import assemble
 from stages.train.saving import save_model
@@ -44,13 +45,19 @@ def write_history(rows: list[Row]) -> None:
     replace(HISTORY, table.encode())
 
 
-def summary(model: keras.Model, images: int, epochs: int, last: Row) -> dict[str, object]:
-    """Return the results that metrics/train.json holds; no times, which differ in each run."""
+def summary(model: keras.Model, images: int, kept: Row) -> dict[str, object]:
+    """Return the results that metrics/train.json holds; no times, which differ in each run.
+
+    Args:
+        model: the network.
+        images: how many it was trained on.
+        kept: the row of the epoch whose weights are kept.
+    """
     results = {
-        RESULTS[name]: float(f"{value:.6g}") for name, value in last.items() if name in RESULTS
+        RESULTS[name]: float(f"{value:.6g}") for name, value in kept.items() if name in RESULTS
     }
     return results | {
-        "epochs": epochs,
+        "epochs": kept["epoch"],
         "images": images,
         "parameters": model.count_params(),
         "trainable_parameters": sum(int(tf.size(v)) for v in model.trainable_variables),
@@ -97,18 +104,19 @@ def run(
         rows = checkpoint.restore(training)
         if rows:
             write_history(rows)
-        for row in train(training, *validation_data, finished=len(rows)):
+        for row in train(training, *validation_data, rows):
             rows.append(row)
             checkpoint.save(training, rows)
             write_history(rows)
         # The loss of a batch is measured before its step, so of the last step nothing is known yet.
-        answers = training.model(training_data[0][:100], training=False)
+        answers = training.kept(training_data[0][:100], training=False)
     print(f"trained for {time.monotonic() - start:.0f} s")
     if not np.isfinite(answers).all():
         raise TrainingError("the trained model's answers are not finite; try a lower learning_rate")
 
-    save_model(with_stock_layers(training.model), MODEL)
-    metrics = summary(training.model, len(training_data[0]), recipe.epochs, rows[-1])
+    save_model(with_stock_layers(training.kept), MODEL)
+    row = best(rows) if recipe.keep == "best" else rows[-1]
+    metrics = summary(training.model, len(training_data[0]), row)
     # In a list, so that DVC does not take these for seven metrics.
     text = json.dumps(metrics | {"environment": [facts]}, indent=2) + "\n"
     replace(METRICS, text.encode())
