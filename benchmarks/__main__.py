@@ -21,13 +21,9 @@ MODES = ("eager", "compile")
 TUTORIAL_ACCURACY = 0.7747
 # What passes it soonest, chosen on the validation images: two epochs, the first on small images.
 SHORT: dict[str, Any] = {
-    "widths": [24, 96, 128],
-    "whitening_images": 1000,
-    "whitening_epochs": 0,
-    "low_resolution": 20,
-    "low_resolution_share": 0.5,
-    "learning_rate": 0.24,
-    "translation": 0,
+    "network": {"widths": [24, 96, 128], "whitening_images": 1000, "whitening_epochs": 0},
+    "optimizer": {"kernel_learning_rate": 0.24},
+    "augmentation": {"low_resolution": 20, "low_resolution_share": 0.5, "translation": 0},
     "batch_size": 200,
     "epochs": 2,
 }
@@ -38,6 +34,14 @@ PEER_EPOCHS = 8
 
 Rates = dict[str, list[float]]
 Row = tuple[str, ...]
+
+
+def merged(recipe: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the recipe with some values replaced, those of parts inside the parts."""
+    return recipe | {
+        key: merged(recipe[key], value) if isinstance(value, dict) else value
+        for key, value in changes.items()
+    }
 
 
 def flops(widths: list[int]) -> int:
@@ -117,7 +121,9 @@ def short_rows(recipe: dict, tutorial_recipe: dict, seconds: float) -> list[Row]
     rates = tutorial(tutorial_recipe, seconds)
     trainings = []
     for seed in SEEDS:
-        training = Training(ours("train", recipe | SHORT, seed, SHORT_IMAGES), SHORT["epochs"])
+        training = Training(
+            ours("train", merged(recipe, SHORT), seed, SHORT_IMAGES), SHORT["epochs"]
+        )
         in_turns(training)
         trainings.append(training)
         rates += tutorial(tutorial_recipe, seconds)
@@ -166,7 +172,9 @@ def main() -> None:
     (outside,) = call(ours("outside", large, 10_000 if quick else 50_000))
     short = short_rows(recipes["airbench_small"], recipes["tutorial"], seconds)
 
-    rows = step_rows(mine, theirs, max(median(rates) for rates in peaks.values()), large["widths"])
+    rows = step_rows(
+        mine, theirs, max(median(rates) for rates in peaks.values()), large["network"]["widths"]
+    )
     share = 1 - sum(outside["bare"]) / sum(outside["loop"])
     rows.append(("epoch's time outside the step", f"{share:.1%}", "", ""))
     rows += short

@@ -20,7 +20,7 @@ from stages import arrays
 from stages import device as device  # Before TensorFlow, which reads what it sets.
 from stages.evaluate.augmentation import predict
 from stages.train.loop import Meter, compiled_training_step, prepared_ahead, train
-from stages.train.params import RECIPES
+from stages.train.params import Recipe
 from stages.train.recipes import Training, assemble
 
 import keras  # isort: skip
@@ -36,13 +36,12 @@ def assembled(
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
-    checked = RECIPES[recipe["model"]](**recipe)
-    return assemble(checked, *training_images(images), seed, on_cpu=True)
+    return assemble(Recipe(**recipe), *training_images(images), seed, on_cpu=True)
 
 
 def step_of(training: Training) -> Callable[[tf.Tensor, tf.Tensor], None]:
     """Return the training step of the first phase."""
-    return compiled_training_step(training.phases[0], training.optimizer, Meter(training.loss))
+    return compiled_training_step(training, training.phases[0], Meter(training.loss))
 
 
 def peak(seconds: float) -> dict:
@@ -61,8 +60,7 @@ def peak(seconds: float) -> dict:
 def throughput(batch_size: int, recipe: dict, seconds: float, deterministic: bool = True) -> dict:
     """Return images per second of each training step, on one batch at full resolution."""
     recipe |= {"batch_size": batch_size}
-    if recipe["model"] == "airbench":
-        recipe |= {"low_resolution_share": 0.0}
+    recipe["augmentation"]["low_resolution_share"] = 0.0
     training = assembled(recipe, images=batch_size, deterministic=deterministic)
     step = step_of(training)
     images, labels = map(tf.constant, next(training.phases[0].batches.epoch(0)))

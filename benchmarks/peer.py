@@ -148,8 +148,9 @@ def accuracies(network: Network, images: Tensor, labels: Tensor) -> tuple[float,
 
 def optimizers(network: Network, recipe: dict, batch_size: int) -> list[torch.optim.Optimizer]:
     """Return SGD for biases and head, Muon for convolutions; the loss is a batch's sum."""
-    bias, head = recipe["bias_learning_rate"], recipe["head_learning_rate"]
-    decay = recipe["weight_decay"] * batch_size
+    settings = recipe["optimizer"]
+    bias, head = settings["bias_learning_rate"], settings["head_learning_rate"]
+    decay = settings["sgd_weight_decay"] * batch_size
     offsets = [n.bias for n in network.modules() if isinstance(n, nn.BatchNorm2d)]
     kernels = [p for n, p in network.named_parameters() if "convolutions" in n]
     groups = [
@@ -158,8 +159,13 @@ def optimizers(network: Network, recipe: dict, batch_size: int) -> list[torch.op
         {"params": [network.head.weight], "lr": head, "weight_decay": decay / head},
     ]
     return [
-        torch.optim.SGD(groups, momentum=recipe["sgd_momentum"], nesterov=True),
-        Muon(kernels, recipe["learning_rate"], recipe["momentum"], recipe["newton_schulz_steps"]),
+        torch.optim.SGD(groups, momentum=settings["sgd_momentum"], nesterov=True),
+        Muon(
+            kernels,
+            settings["kernel_learning_rate"],
+            settings["kernel_momentum"],
+            settings["newton_schulz_steps"],
+        ),
     ]
 
 
@@ -170,13 +176,15 @@ def train(recipe: dict, batch_size: int, mode: str, seed: int) -> Iterator[dict]
     torch.manual_seed(seed)
     images, labels = standardized(*training_images())
     network, step = prepared(recipe, batch_size, mode)
-    network.whiten(images[: recipe["whitening_images"]], recipe["whitening_epsilon"])
+    settings = recipe["network"]
+    network.whiten(images[: settings["whitening_images"]], settings["whitening_epsilon"])
     steps = -(-len(images) // batch_size)
     seconds = 0.0
-    stream = batches(images, labels, batch_size, recipe["translation"], recipe["epochs"])
+    translation = recipe["augmentation"]["translation"]
+    stream = batches(images, labels, batch_size, translation, recipe["epochs"])
     for done, (x, y) in enumerate(stream, start=1):
         left = 1 - (done - 1) / (steps * recipe["epochs"])
-        bias_left = max(0.0, 1 - (done - 1) / (steps * recipe["whitening_epochs"]))
+        bias_left = max(0.0, 1 - (done - 1) / (steps * settings["whitening_epochs"]))
         network.whitening.bias.requires_grad_(bias_left > 0)
         step(x, y, left, bias_left)
         if done % steps == 0:
@@ -190,8 +198,9 @@ def prepared(
     recipe: dict, batch_size: int, mode: str
 ) -> tuple[Network, Callable[[Tensor, Tensor, float, float], None]]:
     """Return the network and its training step; rates are given as shares of the first ones."""
+    settings = recipe["network"]
     network = Network(
-        recipe["widths"], recipe["batch_norm_momentum"], recipe["batch_norm_epsilon"]
+        settings["widths"], settings["batch_norm_momentum"], settings["batch_norm_epsilon"]
     ).to(memory_format=torch.channels_last)
     forward = torch.compile(network) if mode == "compile" else network
     sgd, muon = optimizers(network, recipe, batch_size)
@@ -209,7 +218,7 @@ def prepared(
             sgd.param_groups, first, (bias_left, left, left), strict=True
         ):
             group["lr"] = rate * share
-        muon.param_groups[0]["lr"] = recipe["learning_rate"] * left
+        muon.param_groups[0]["lr"] = recipe["optimizer"]["kernel_learning_rate"] * left
         sgd.step()
         muon.step()
 

@@ -13,18 +13,17 @@ import numpy as np
 
 from benchmarks.timing import timed
 from stages import arrays
-from stages.models import tutorial
+from stages.models.tutorial import Tutorial
+from stages.train.randomness import stream
 
 BATCHES = 100
 
 
 def main() -> None:
     recipe, seconds = json.loads(sys.argv[1]), float(sys.argv[2])
-    model = tutorial.build(
-        recipe["filters"], recipe["dense_units"], recipe["dropout"], recipe["dense_dropout"]
-    )
-    model.compile("rmsprop", "categorical_crossentropy", metrics=["accuracy"])
     images, labels = arrays.load("train")
+    model = Tutorial(**recipe["network"]).build(images, stream(0, "weights"), on_cpu=False)
+    model.compile("rmsprop", "categorical_crossentropy", metrics=["accuracy"])
     count = BATCHES * recipe["batch_size"]
     x, y = np.asarray(images[:count]), keras.utils.to_categorical(labels[:count], 10)
 

@@ -95,13 +95,13 @@ def small_params(raw: Path) -> Params:
     params = default_params()
     params["fetch"]["sources"] = [str(raw)]
     params["preprocess"] |= {"train_size": 500, "test_size": 200}
-    small = {"batch_size": 100, "epochs": 2}
-    params["recipes"]["airbench_small"] |= small | {
-        "widths": [4, 32, 32],  # From block 2b on, enough for Winograd.
-        "whitening_images": 100,
-        "low_resolution_share": 0.0,
-    }
-    params["recipes"]["tutorial"] |= small | {"filters": 4, "dense_units": 8}
+    airbench, tutorial = (params["recipes"][name] for name in ("airbench_small", "tutorial"))
+    for recipe in (airbench, tutorial):
+        recipe |= {"batch_size": 100, "epochs": 2}
+    # From block 2b on, enough for Winograd.
+    airbench["network"] |= {"widths": [4, 32, 32], "whitening_images": 100}
+    airbench["augmentation"]["low_resolution_share"] = 0.0
+    tutorial["network"] |= {"filters": [4, 4, 4], "dense_units": 8}
     return params
 
 

@@ -14,7 +14,7 @@ import pytest
 from benchmarks.__main__ import flops
 from benchmarks.turns import Training, in_turns
 from stages import device as device  # First, since TensorFlow reads what it sets.
-from stages.models import airbench
+from stages.models.airbench import Airbench
 from tests.project import ROOT, Project
 
 import keras  # isort: skip
@@ -23,7 +23,7 @@ import keras  # isort: skip
 @pytest.mark.parametrize("widths", [[64, 256, 256], [16, 32, 64]], ids=str)
 def test_flops_are_those_of_the_networks_convolutions(widths: list[int]) -> None:
     images = np.random.default_rng(0).random((100, 32, 32, 3), np.float32)
-    model = airbench.build(widths, 0.6, 1e-12, images, 5e-4, np.random.default_rng(0), True)
+    model = Airbench(name="airbench", widths=widths).build(images, np.random.default_rng(0), True)
     products = 0
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D) and layer.name.startswith("block"):

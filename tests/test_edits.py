@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.project import ROOT, STAGES, TOOLS, Project, default_params, get, name_of, put
+from tests.project import ROOT, STAGES, TOOLS, Params, Project, default_params, get, name_of, put
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +26,36 @@ def project(shared: Project) -> Iterator[Project]:
     shared.git("reset", "--quiet", "--hard")
 
 
+OTHER_WORDS = {
+    "auto": "cpu",
+    "airbench_small": "tutorial",
+    "flip_translate": "flip",
+    "airbench": "resnet",
+    "muon": "adam",
+    "linear": "cosine",
+    "alternating": "random",
+    "mirrored": "zero",
+    "last": "best",
+}
+
+
 def other(value: Any) -> Any:
     """Return another value of the same kind, as allowed as the first."""
     if isinstance(value, list):
         return [*value, "/another/source"] if isinstance(value[0], str) else [4, 8, 16]
     if isinstance(value, str):
-        return {"auto": "cpu", "airbench_small": "tutorial", "flip_translate": "flip"}[value]
+        return OTHER_WORDS[value]
+    if value is None or isinstance(value, bool):
+        return 0.5 if value is None else not value
     return value + 1 if isinstance(value, int) else value * 0.5 + 0.01
+
+
+def keys_of(section: str, params: Params) -> list[str]:
+    """Return the dotted keys of all values in a section."""
+    value = get(params, section)
+    if not isinstance(value, dict):
+        return [section]
+    return [key for name in value for key in keys_of(f"{section}.{name}", params)]
 
 
 def table_of_params() -> list[tuple[str, set[str]]]:
@@ -44,9 +67,7 @@ def table_of_params() -> list[tuple[str, set[str]]]:
         if section in readers:
             rows.append((section, readers[section]))
         elif section == "recipes":
-            for recipe, keys in content.items():
-                stages = {"train"} if recipe == params["recipe"] else set()
-                rows += [(f"recipes.{recipe}.{key}", stages) for key in keys if key != "model"]
+            rows += [(key, {"train"}) for key in keys_of(f"recipes.{params['recipe']}", params)]
         else:
             rows += [(f"{section}.{key}", {section}) for key in content]
     return rows
@@ -77,6 +98,15 @@ def test_edit_of_a_parameter(project: Project, key: str, stages: set[str]) -> No
     put(params, key, other(get(params, key)))
     project.write(params)
     assert project.changed() == stages
+
+
+def test_edit_of_a_recipe_that_is_off(project: Project) -> None:
+    params = project.params()
+    del params["recipes"]["tutorial"]["network"]
+    params["recipes"]["airbench94"]["epochs"] = 1
+    params["recipes"]["resnet20"] = None
+    project.write(params)
+    assert project.changed() == set()
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=str)

@@ -22,7 +22,7 @@ from tests.project import Project, assert_refused, run
 # What is swept is of evaluate, whose runs are the shortest.
 BINS, TTA = "evaluate.calibration_bins", "evaluate.tta"
 METRIC = "expected_calibration_error"
-RATE = "recipes.airbench_small.learning_rate"
+RATE = "recipes.airbench_small.optimizer.kernel_learning_rate"
 WORKERS = "2"
 PATIENCE = 300  # Seconds.
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
-from stages.models import airbench
+from stages.models.airbench import Airbench
 from stages.models.fused_batch_normalization import FusedBatchNormalization
 from stages.models.stock_layers import with_stock_layers
 from stages.train.saving import save_model
@@ -24,7 +24,9 @@ def images() -> np.ndarray:
 @pytest.fixture
 def model(images: np.ndarray) -> keras.Model:
     """Return a small airbench network, as it is before training."""
-    return airbench.build([24, 96, 96], 0.6, 1e-12, images, 5e-4, np.random.default_rng(0), True)
+    return Airbench(name="airbench", widths=[24, 96, 96]).build(
+        images, np.random.default_rng(0), True
+    )
 
 
 def test_saved_model_is_the_same_in_plain_keras(

@@ -196,7 +196,7 @@ def test_a_checkpoint_of_another_seed_is_dropped(folder: Path) -> None:
 
 def test_a_training_that_diverges_stops(folder: Path) -> None:
     params = yaml.safe_load((folder / "params.yaml").read_text())
-    put(params, "recipes.tutorial.learning_rate", 1e30)
+    put(params, "recipes.tutorial.optimizer.learning_rate", 1e30)
     write_params(folder, params)
     result = run_stage("train", folder)
     assert result.returncode == 1
@@ -212,7 +212,7 @@ def test_a_last_step_that_diverges_leaves_no_model(folder: Path) -> None:
     params = yaml.safe_load((folder / "params.yaml").read_text())
     params["preprocess"] |= {"validation_split": 0.0, "train_size": 100}
     params["recipes"]["tutorial"] |= {"epochs": 1, "batch_size": 100}
-    put(params, "recipes.tutorial.learning_rate", 1e30)
+    put(params, "recipes.tutorial.optimizer.learning_rate", 1e30)
     write_params(folder, params)
     (folder / "data").unlink()
     (folder / "data").mkdir()
@@ -228,7 +228,7 @@ def test_a_last_step_that_diverges_leaves_no_model(folder: Path) -> None:
 
 def test_too_little_memory_is_told(folder: Path) -> None:
     params = yaml.safe_load((folder / "params.yaml").read_text())
-    params["recipes"]["tutorial"] |= {"filters": 60_000, "dense_units": 100_000}
+    params["recipes"]["tutorial"]["network"] |= {"filters": [60_000], "dense_units": 100_000}
     write_params(folder, params)
     command = f"ulimit -v 9000000; exec {sys.executable} -m stages.train"
     result = run(["bash", "-c", command], folder)
@@ -241,7 +241,8 @@ def test_an_experiment_goes_on_to_the_same_bytes(
     """In a folder of its own; `tests/soak_resume.py` kills `dvc repro`."""
     project = reproduced(tmp_path)
     params = project.params()
-    params["recipes"]["airbench_small"] |= SLOW | {"low_resolution_share": 0.5}
+    params["recipes"]["airbench_small"] |= SLOW
+    params["recipes"]["airbench_small"]["augmentation"]["low_resolution_share"] = 0.5
     project.write(params)
     project.commit("Many steps")
 

@@ -14,16 +14,20 @@ import numpy as np
 import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
-from stages.models import tutorial
-from stages.train.batches import Shuffled
-from stages.train.loop import Row, train
-from stages.train.params import AirbenchRecipe
+from stages.models.tutorial import Tutorial
+from stages.train.augmentation import Augmentation
+from stages.train.batches import Batches
+from stages.train.history import Row
+from stages.train.loop import train
+from stages.train.params import Recipe
+from stages.train.randomness import stream
 from stages.train.recipes import Phase, Training, assemble
 from tests.project import (
     ROOT,
     Stage,
     assert_refused,
     default_params,
+    put,
     run_stage,
     small_params,
     write_params,
@@ -45,20 +49,21 @@ def test_loop_does_what_fit_does(arrays: Path) -> None:
     images, labels = load(arrays, "train")
     validation_images, validation_labels = load(arrays, "validation")
     loss = keras.losses.CategoricalCrossentropy()
-    batches = Shuffled(images, labels, 32, seed=3)
+    batches = Batches(images, labels, 32, Augmentation(), seed=3)
+    network = Tutorial(name="tutorial", filters=[8, 8, 8], dense_units=16)
 
     keras.utils.set_random_seed(0)
-    model = tutorial.build(8, 16, 0.25, 0.5)
+    model = network.build(images, stream(0, "weights"), on_cpu=True)
     optimizer = keras.optimizers.RMSprop()
     phase = Phase(range(2), model, model.trainable_variables, batches)
     training = Training(model, optimizer, loss, [phase])
     rows = list(train(training, validation_images, validation_labels))
 
     keras.utils.set_random_seed(0)
-    expected = tutorial.build(8, 16, 0.25, 0.5)
+    expected = network.build(images, stream(0, "weights"), on_cpu=True)
     expected.compile("rmsprop", loss, metrics=["accuracy"])
     for epoch, row in enumerate(rows):
-        order = np.concatenate(batches.order(epoch))
+        order = stream(3, "order", epoch).permutation(len(labels))
         history = expected.fit(
             images[order],
             keras.utils.to_categorical(labels[order], 10),
@@ -77,10 +82,12 @@ def test_loop_does_what_fit_does(arrays: Path) -> None:
         np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-5)
 
 
-def assembled(arrays: Path, **settings: float) -> Training:
-    """Return what the small recipe trains, some of its parameters replaced."""
-    recipe = small_params(arrays)["recipes"]["airbench_small"] | settings
-    return assemble(AirbenchRecipe(**recipe), *load(arrays, "train"), seed=0, on_cpu=True)
+def assembled(arrays: Path, settings: dict[str, object]) -> Training:
+    """Return what the small recipe trains, the values at some dotted keys replaced."""
+    recipe = small_params(arrays)["recipes"]["airbench_small"]
+    for key, value in settings.items():
+        put(recipe, key, value)
+    return assemble(Recipe(**recipe), *load(arrays, "train"), seed=0, on_cpu=True)
 
 
 def trained_epochs(training: Training) -> Iterator[Row]:
@@ -91,7 +98,13 @@ def trained_epochs(training: Training) -> Iterator[Row]:
 def test_phases_of_airbench(arrays: Path) -> None:
     """Shrunk images in two epochs, the first layer's bias trained in three of five."""
     training = assembled(
-        arrays, epochs=5, low_resolution=16, low_resolution_share=0.4, whitening_epochs=3
+        arrays,
+        {
+            "epochs": 5,
+            "augmentation.low_resolution": 16,
+            "augmentation.low_resolution_share": 0.4,
+            "network.whitening_epochs": 3,
+        },
     )
     assert [phase.epochs for phase in training.phases] == [range(2), range(2, 3), range(3, 5)]
     sides = [phase.model.input_shape[1] for phase in training.phases]
@@ -113,7 +126,10 @@ def test_phases_of_airbench(arrays: Path) -> None:
 
 
 def test_first_layers_bias_need_not_learn(arrays: Path) -> None:
-    training = assembled(arrays, epochs=1, low_resolution_share=1.0, whitening_epochs=0)
+    training = assembled(
+        arrays,
+        {"epochs": 1, "augmentation.low_resolution_share": 1.0, "network.whitening_epochs": 0},
+    )
     (phase,) = training.phases
     list(trained_epochs(training))
     assert not training.model.get_layer("whitening").bias.numpy().any()
@@ -126,7 +142,7 @@ def test_what_train_writes(trained: Path) -> None:
     columns = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]
     assert list(history[0]) == columns
     assert [row["epoch"] for row in history] == ["1", "2"]
-    rate = default_params()["recipes"]["airbench_small"]["learning_rate"]
+    rate = default_params()["recipes"]["airbench_small"]["optimizer"]["kernel_learning_rate"]
     assert [float(row["learning_rate"]) for row in history] == pytest.approx([rate, rate / 2])
     metrics = json.loads((trained / "metrics/train.json").read_text())
     assert metrics["val_accuracy"] == float(history[-1]["val_accuracy"])
@@ -140,7 +156,8 @@ def test_what_train_writes(trained: Path) -> None:
 def test_history_can_be_watched(arrays: Path, raw: Path, tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to(arrays / "data")
     params = small_params(raw)
-    params["recipes"]["airbench_small"] |= {"epochs": 15, "whitening_epochs": 15}
+    params["recipes"]["airbench_small"]["epochs"] = 15
+    params["recipes"]["airbench_small"]["network"]["whitening_epochs"] = 15
     write_params(tmp_path, params)
     command = [sys.executable, "-m", "stages.train"]
     env = os.environ | {"PYTHONPATH": str(ROOT)}

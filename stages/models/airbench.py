@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 class Airbench(Network):
     name: Literal["airbench"]
-    widths: list[Count] = Field([64, 256, 256], min_length=3, max_length=3)
+    widths: list[Count] = Field(default=[64, 256, 256], min_length=3, max_length=3)
     whitening_images: Annotated[int, Field(ge=1, le=50_000)] = 5000
     whitening_epsilon: Positive = 5e-4
     whitening_epochs: CountOrNone = 3

@@ -24,12 +24,12 @@ def increasing(positions: list[int]) -> list[int]:
 
 class Tutorial(Network):
     name: Literal["tutorial"]
-    filters: list[Count] = Field([64, 64, 64], min_length=1, max_length=100)
+    filters: list[Count] = Field(default=[64, 64, 64], min_length=1, max_length=100)
     kernel_size: Annotated[int, Field(ge=1, le=32)] = 3
     activation: Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh"] = "relu"
     batch_norm: bool = True
     pool_after: Annotated[list[Count], AfterValidator(increasing)] = Field(
-        [2, 3], max_length=MOST_POOLINGS
+        default=[2, 3], max_length=MOST_POOLINGS
     )
     dropout: Share = 0.25
     dense_units: Count = 512

@@ -83,11 +83,11 @@ class Muon(OptimizerSection):
     """Muon for kernels, SGD for everything else, at rates for the sum of a batch's losses."""
 
     name: Literal["muon"]
-    kernel_learning_rate: Positive = 0.24
+    kernel_learning_rate: Positive = 0.05
     kernel_momentum: Share = 0.6
     newton_schulz_steps: Annotated[int, Field(ge=1, le=20)] = 3
-    bias_learning_rate: Positive = 0.053
-    head_learning_rate: Positive = 0.67
+    bias_learning_rate: Positive = 0.0005
+    head_learning_rate: Positive = 0.0005
     sgd_momentum: Share = 0.85
     sgd_weight_decay: NotNegative = 2e-6
 

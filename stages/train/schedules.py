@@ -82,7 +82,7 @@ def increasing(shares: list[float]) -> list[float]:
 class Step(ScheduleSection):
     name: Literal["step"]
     milestones: Annotated[list[Inside], AfterValidator(increasing)] = Field(
-        [0.5, 0.75], min_length=1, max_length=100
+        default=[0.5, 0.75], min_length=1, max_length=100
     )
     factor: Inside = 0.1
 
