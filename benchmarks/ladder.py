@@ -42,11 +42,12 @@ def queue(epochs: int) -> None:
     names = [name_of(row, seed) for row in range(len(LADDER)) for seed in SEEDS]
     subprocess.run(["dvc", "queue", "remove", *names], check=False, capture_output=True)
     subprocess.run(["dvc", "exp", "remove", *names], check=False, capture_output=True)
-    settings = ["recipe=tutorial", f"{RECIPE}.epochs={epochs}", "evaluate.tta=none"]
-    for row, added in enumerate(LADDER.values()):
-        settings += added
-        for seed in SEEDS:
-            options = [part for value in [*settings, f"seed={seed}"] for part in ("-S", value)]
+    for seed in SEEDS:
+        settings = [f"seed={seed}", "recipe=tutorial", f"{RECIPE}.epochs={epochs}"]
+        settings += ["evaluate.tta=none"]
+        for row, added in enumerate(LADDER.values()):
+            settings += added
+            options = [part for value in settings for part in ("-S", value)]
             command = ["dvc", "exp", "run", "--queue", "--name", name_of(row, seed), *options]
             subprocess.run(command, check=True)
 

@@ -1,0 +1,55 @@
+"""docs/extending.md, followed step by step in a fresh clone."""
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.project import ROOT, Project
+
+PAGE = (ROOT / "docs/extending.md").read_text()
+BLOCK = re.compile(r"^```(python|diff|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# Named before a block: the file that it is, or that it changes.
+FILE = re.compile(r"`(stages/[\w/]+\.py)`:\n")
+
+
+def follow(project: Project) -> list[dict[str, float]]:
+    """Do what the page says; return metrics/train.json after each training."""
+    metrics = []
+    for block in BLOCK.finditer(PAGE):
+        kind, text = block.groups()
+        path = project.folder / FILE.findall(PAGE[: block.start()])[-1]
+        if kind == "python":
+            path.write_text(text)
+        elif kind == "diff":
+            old, new = ("".join(re.findall(rf"^\{sign}(.*\n)", text, re.M)) for sign in "-+")
+            assert path.read_text().count(old) == 1, old
+            path.write_text(path.read_text().replace(old, new))
+        for command in re.findall(r"^\$ (dvc .*)$", text, re.MULTILINE):
+            project.call(*shlex.split(command))
+            metrics.append(json.loads((project.folder / "metrics/train.json").read_text()))
+    return metrics
+
+
+@pytest.fixture(scope="module")
+def trainings(
+    reproduced: Callable[[Path], Project], tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, float]]:
+    """Return what each training of the page gave."""
+    return follow(reproduced(tmp_path_factory.mktemp("extended")))
+
+
+def test_the_network_is_trained(trainings: list[dict[str, float]]) -> None:
+    convolutions = (3 * 9 + 1) * 16 + (16 * 9 + 1) * 32 + (32 * 9 + 1) * 64
+    dense = (4 * 4 * 64 + 1) * 10
+    small, _ = trainings
+    assert small["parameters"] == convolutions + dense
+
+
+def test_the_optimizer_trains_the_tutorial(trainings: list[dict[str, float]]) -> None:
+    _, lion = trainings
+    assert lion["epochs"] == 1
+    assert lion["parameters"] == 0
