@@ -73,7 +73,7 @@ class Checkpoint:
         sync_folder(self.folder)
 
     def restore(self, training: Training) -> list[Row]:
-        """Put back the state of the last finished epoch, and give the history up to it.
+        """Put back the state of the last finished epoch, and return the history up to it.
 
         Checkpoints of other settings that were made in the same place are dropped, and so is one
         that cannot be read; each is named on a line. Without a checkpoint nothing happens and the
