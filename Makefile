@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/.installed
 # PyTorch, which only the benchmark compares with.
 PEER := .venv-bench/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-# With it, Python would not find the stages in this folder.
+# With it, Python would not find the stages and tools in this folder.
 unexport PYTHONSAFEPATH
 
 .PHONY: repro plots export test soak mutants lint bench lock
@@ -15,13 +15,13 @@ repro: $(INSTALLED)
 
 # DVC's page of plots, offline too, in the browser where there is one.
 plots: $(INSTALLED)
-	python -m stages.page
+	python -m tools.page
 	dvc plots show
 	@python -m webbrowser "file://$(CURDIR)/dvc_plots/index.html" > /dev/null
 
 # models/model.tflite, the model as one portable file.
 export: $(INSTALLED)
-	python -m stages.export
+	python -m tools.export
 
 test: lint
 	pytest --numprocesses=2 --dist=worksteal --durations=10
@@ -31,7 +31,7 @@ soak: $(INSTALLED)
 	pytest -rP tests/soak_resume.py
 	PARAMS_EXAMPLES=5000 pytest tests/unit/test_params_properties.py
 
-# Thousands of small mistakes, each put into the stages: do the tests in tests/unit see it?
+# Thousands of small mistakes, each put into the stages and tools: do the tests in tests/unit see it?
 mutants: $(INSTALLED)
 	rm -rf mutants
 	mutmut run --max-children 2
@@ -40,7 +40,7 @@ mutants: $(INSTALLED)
 lint: $(INSTALLED)
 	ruff format --check .
 	ruff check .
-	mypy stages tests benchmarks
+	mypy stages tools tests benchmarks
 
 # Nothing else should run meanwhile. BENCH=--quick ends within 10 minutes.
 bench: $(INSTALLED) $(PEER)

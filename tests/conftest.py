@@ -82,9 +82,9 @@ def make_project(raw: Path) -> Callable[[Path], Project]:
     """Return a function that makes the project anew, small, as a Git repository in a folder."""
 
     def make(folder: Path) -> Project:
-        shutil.copytree(
-            ROOT / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__")
-        )
+        compiled = shutil.ignore_patterns("__pycache__")
+        for package in ("stages", "tools"):
+            shutil.copytree(ROOT / package, folder / package, ignore=compiled)
         for name in TOP_LEVEL + DVC_FILES:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
@@ -146,13 +146,14 @@ def trained(template: Path, once: Callable[[str, Making], Path]) -> Path:
 
 @pytest.fixture
 def call_stage(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Stage:
-    """Return a function that runs the entry point of a stage in a folder, in this process.
+    """Return a function that runs a stage or tool in a folder, in this process.
 
-    What `python -m stages.NAME ARGUMENTS` does after the imports, which take most of its time.
+    What `python -m` does after the imports, which take most of its time.
     """
 
     def called(name: str, folder: Path, *arguments: object) -> Run:
-        command = [f"stages.{name}", *map(str, arguments)]
+        package = "stages" if name in STAGES else "tools"
+        command = [f"{package}.{name}", *map(str, arguments)]
         capfd.readouterr()
         code: Any = 0
         with chdir(folder), monkeypatch.context() as patch:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.project import ROOT, STAGES, TOOLS, Project, default_params, run
+from tests.project import ROOT, STAGES, Project, default_params, run
 
 HEAVY = {"tensorflow", "keras"}
 
@@ -94,8 +94,8 @@ def test_only_training_and_evaluation_import_tensorflow(stage: str) -> None:
     assert packages & HEAVY == set()
 
 
-def test_every_source_belongs_to_a_stage_or_tool() -> None:
-    used = {file for name in (*STAGES, *TOOLS) for file in reached(name, ROOT)[0]}
+def test_every_source_belongs_to_a_stage() -> None:
+    used = {file for name in STAGES for file in reached(name, ROOT)[0]}
     assert used == {p.relative_to(ROOT).as_posix() for p in (ROOT / "stages").rglob("*.py")}
 
 

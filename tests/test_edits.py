@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.project import ROOT, STAGES, TOOLS, Params, Project, default_params, get, name_of, put
+from tests.project import ROOT, STAGES, Params, Project, default_params, get, name_of, put
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +84,6 @@ def readers_of(path: Path) -> set[str]:
         "settings.py": {"train", "evaluate", "plots"},
         "tables.py": {"plots"},
     }
-    if folder.removesuffix(".py") in TOOLS:
-        return set()
     return {folder} if folder in STAGES else shared.get(folder, set(STAGES))
 
 

@@ -84,14 +84,18 @@ def test_disk_that_npm_fills(project: Path) -> None:
     assert "data/downloads" not in result.stdout
 
 
-@pytest.mark.parametrize("program", [*OUTS, "export --model models/model.keras", "predict a.png"])
+PROGRAMS = [f"stages.{stage}" for stage in OUTS]
+PROGRAMS += ["tools.export --model models/model.keras", "tools.predict a.png"]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_small_folder_for_temporary_files(project: Path, program: str) -> None:
     """Everything that is written is on the disk of its result."""
     Image.new("RGB", (32, 32)).save(project / "a.png")
     (project / "temporary").mkdir()
     script = f"""
         mount -t tmpfs -o size=64k tmpfs temporary || exit 100
-        TMPDIR={project}/temporary '{sys.executable}' -m stages.{program}
+        TMPDIR={project}/temporary '{sys.executable}' -m {program}
     """
     namespace = ["unshare", "--user", "--map-root-user", "--mount"]
     result = run([*namespace, "sh", "-c", script], project)
@@ -101,7 +105,7 @@ def test_small_folder_for_temporary_files(project: Path, program: str) -> None:
 @pytest.mark.parametrize("size", ["40k", "100k"])
 def test_full_disk_for_an_export(project: Path, size: str) -> None:
     """Before it is begun, and while TensorFlow writes."""
-    program = f"-m stages.export full/model.tflite --model {project}/models/model.keras"
+    program = f"-m tools.export full/model.tflite --model {project}/models/model.keras"
     result = run_on(FULL, program, project, "full", size)
     assert_refused(result, "full/model.tflite: ", "bytes or more needed", "free on its disk")
     assert result.stdout == ""

@@ -20,7 +20,7 @@ SETTINGS = {
 OWNERS = {"np", "numpy", "saving", "models"}
 SOURCES = sorted(
     path.relative_to(ROOT)
-    for folder in ("stages", "benchmarks", "tests")
+    for folder in ("stages", "tools", "benchmarks", "tests")
     for path in (ROOT / folder).rglob("*.py")
 )
 

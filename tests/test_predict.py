@@ -81,7 +81,7 @@ def test_names_of_any_bytes(trained: Path, tmp_path: Path) -> None:
         Image.fromarray(gradient()).save(tmp_path / name, "PNG")
     shutil.copy(DAMAGED, tmp_path / os.fsdecode(b"d\xe9.blp"))
     model = str(trained / "models/model.keras")
-    command = [sys.executable, "-m", "stages.predict", "--model", model, ".", "--top", "1"]
+    command = [sys.executable, "-m", "tools.predict", "--model", model, ".", "--top", "1"]
     env = environment_of_tests(PYTHONWARNINGS="error", PYTHONIOENCODING="ascii")
     outputs = []
     for form in ([], ["--csv"], ["--json", "--figure", "sheet.pNg"]):
@@ -112,7 +112,7 @@ def test_files_of_linked_and_locked_folders(tmp_path: Path) -> None:
     (tmp_path / "locked").chmod(0)
     # Not as root, who may list any folder.
     program = (
-        "import sys; from pathlib import Path; from stages.predict.search import files;"
+        "import sys; from pathlib import Path; from tools.predict.search import files;"
         "print(*sorted(path.resolve() for path in files([Path('inside')])), sep='\\n')"
     )
     drop = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"] if os.geteuid() == 0 else []
@@ -126,7 +126,7 @@ MEASURED = """
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from stages.predict.reading import attempt
+from tools.predict.reading import attempt
 def peak():
     # Not ru_maxrss, which a process inherits from the one that started it.
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])

@@ -11,9 +11,9 @@ import pytest
 from dvc.repo import Repo
 from scmrepo.git import Git
 
-from stages import compare
-from stages.compare import difference, interval, main, right
 from stages.errors import InputError
+from tools import compare
+from tools.compare import difference, interval, main, right
 
 Z = NormalDist().inv_cdf(0.975)
 HEADER = "index,actual,predicted,confidence\n"
@@ -186,8 +186,8 @@ def test_other_test_images(
 def test_help(help_of: Callable[[Callable[[], None]], str]) -> None:
     text = help_of(main)
     assert text.startswith(
-        "usage: python -m stages.compare [-h] REV1 [REV2] "
-        "Says whether one model is better than another: python -m stages.compare REV1 [REV2]. "
+        "usage: python -m tools.compare [-h] REV1 [REV2] "
+        "Says whether one model is better than another: python -m tools.compare REV1 [REV2]. "
         "A revision is whatever DVC takes for one: a commit, a tag, a branch, the name of an "
         "experiment, `workspace`."
     )

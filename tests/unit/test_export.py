@@ -9,8 +9,8 @@ import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.errors import InputError
-from stages.export import main
 from tests.unit.disk import leave_free
+from tools.export import main
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip
@@ -176,6 +176,6 @@ def test_help_tells_the_defaults(
         export("--help")
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    assert text.startswith("usage: python -m stages.export [-h] [--model MODEL] [FILE]\n")
+    assert text.startswith("usage: python -m tools.export [-h] [--model MODEL] [FILE]\n")
     assert "Turns the trained model into one portable file" in text
     assert "--model MODEL  models/model.keras by default\n" in text

@@ -13,7 +13,7 @@ from dvc.repo import Repo
 from dvc_render.html import HTML  # type: ignore[import-untyped]
 
 from stages.errors import InputError
-from stages.page import main, page
+from tools.page import main, page
 
 DRAW = "window.vegaEmbed = (at, chart) => vegaEmbed(at, chart, {renderer: 'svg'});"
 # A bundle like Vega's, but short, and with what would end its element.

@@ -18,8 +18,8 @@ from stages import device as device  # First, since TensorFlow reads what it set
 from stages.cifar10 import CLASSES
 from stages.errors import InputError
 from stages.evaluate.inference import load_model
-from stages.predict import __main__ as predict
-from stages.predict import reading
+from tools.predict import __main__ as predict
+from tools.predict import reading
 
 import keras  # isort: skip
 
@@ -266,7 +266,7 @@ def test_a_model_without_probabilities_is_refused(folder: Path, call: Callable[.
 def sheets(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
     """Return a list of what is drawn on contact sheets."""
     sheets: list[tuple[object, ...]] = []
-    monkeypatch.setattr("stages.predict.sheet.write_sheet", lambda *drawn: sheets.append(drawn))
+    monkeypatch.setattr("tools.predict.sheet.write_sheet", lambda *drawn: sheets.append(drawn))
     return sheets
 
 

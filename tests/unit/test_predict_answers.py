@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stages.cifar10 import CLASSES
-from stages.predict.answers import as_text, on_one_line, table
+from tools.predict.answers import as_text, on_one_line, table
 
 # The likeliest are dog, then cat; then cat and dog alike, then airplane.
 PROBABILITIES = np.array(

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from stages.predict import reading
-from stages.predict.reading import Budget, read
+from tools.predict import reading
+from tools.predict.reading import Budget, read
 
 # Seconds: in which what is allowed has happened for sure, and what is not, would have.
 LONG, SHORT = 5, 0.03

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.predict.reading import attempt
-from stages.predict.search import files
 from tests.pictures import gradient
 from tests.project import ROOT
+from tools.predict.reading import attempt
+from tools.predict.search import files
 
 # One of each kind that a fuzzer found Pillow's decoders to raise, and none of them an OSError.
 DAMAGED = sorted((ROOT / "tests/damaged_pictures").iterdir())

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.predict.reading import attempt, prepared, read
+from tools.predict.reading import attempt, prepared, read
 
 SIZE = (64, 64)
 # Of no symmetry, and nothing of it is black or white.

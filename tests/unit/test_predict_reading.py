@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.predict.reading import read
 from tests.pictures import gradient
+from tools.predict.reading import read
 
 # Of no symmetry, and nothing of it is black or white.
 PIXELS = np.random.default_rng(0).integers(1, 255, (32, 32, 3), np.uint8)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stages.predict.search import files
+from tools.predict.search import files
 
 
 def made(*names: str) -> None:

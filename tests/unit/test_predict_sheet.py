@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from stages.plots.pictures import grid
-from stages.predict import sheet
-from stages.predict.__main__ import SHEET_SIZE
-from stages.predict.sheet import title, write_sheet
+from tools.predict import sheet
+from tools.predict.__main__ import SHEET_SIZE
+from tools.predict.sheet import title, write_sheet
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
 PATHS = [Path(f"folder/{name}.png") for name in "abcdefgh"]

@@ -8,15 +8,15 @@ import jsonschema
 import pytest
 
 from stages.params import TOP_LEVEL
-from stages.schema import main, schema
 from tests.project import ROOT, default_params, put
+from tools.schema import main, schema
 
 PATH = ROOT / "params.schema.json"
 
 
 def test_schema_is_current() -> None:
     assert json.loads(PATH.read_text()) == schema(), (
-        "renew it: python -m stages.schema > params.schema.json"
+        "renew it: python -m tools.schema > params.schema.json"
     )
 
 

@@ -1,4 +1,4 @@
-"""Classifies pictures: python -m stages.predict IMAGE_OR_FOLDER... [--help].
+"""Classifies pictures: python -m tools.predict IMAGE_OR_FOLDER... [--help].
 
 Pictures of any format, size and mode that Pillow reads; of a folder, all in it and its folders.
 """
@@ -16,9 +16,9 @@ import numpy as np
 from stages.cifar10 import CLASSES
 from stages.errors import InputError, exit_with_message, printable
 from stages.evaluate.params import Tta
-from stages.predict.answers import as_text, table
-from stages.predict.reading import attempt
-from stages.predict.search import files
+from tools.predict.answers import as_text, table
+from tools.predict.reading import attempt
+from tools.predict.search import files
 
 MODEL = Path("models/model.keras")
 BATCH_SIZE = 1000
@@ -34,7 +34,8 @@ def named(path: str) -> Path:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m stages.predict", description=__doc__)
+    """Return the arguments from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tools.predict", description=__doc__)
     parser.add_argument("paths", metavar="IMAGE_OR_FOLDER", type=named, nargs="+")
     parser.add_argument("--model", type=Path, default=MODEL, help=f"{MODEL} by default")
     parser.add_argument("--top", type=int, default=3, metavar="K", help="classes; 3 by default")
@@ -88,6 +89,7 @@ def classify(
 
 
 def main() -> None:
+    """Print what the model takes each picture for."""
     arguments = parse()
     if not 1 <= arguments.top <= len(CLASSES):
         raise InputError(f"--top {arguments.top}: allowed are 1 to {len(CLASSES)}")
@@ -116,7 +118,7 @@ def main() -> None:
         best = rows[rows["rank"] == 1]
         shares = best["probability"].to_list()
         # Matplotlib takes a while to start.
-        from stages.predict.sheet import write_sheet
+        from tools.predict.sheet import write_sheet
 
         write_sheet(arguments.figure, known, images, best["class"].to_list(), shares)
     for path, reason in unreadable.items():

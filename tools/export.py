@@ -1,4 +1,4 @@
-"""Turns the trained model into one portable file: python -m stages.export [FILE.tflite].
+"""Turns the trained model into one portable file: python -m tools.export [FILE.tflite].
 
 LiteRT runs it on phones, microcontrollers and servers, without TensorFlow or Keras. It takes images
 as float32 (n, 32, 32, 3) in [0, 1], for any n, and gives class probabilities, float32 (n, 10).
@@ -19,7 +19,7 @@ EXPORTED = Path("models/model.tflite")
 
 def main() -> None:
     """Convert the model."""
-    parser = argparse.ArgumentParser(prog="python -m stages.export", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.export", description=__doc__)
     parser.add_argument("--model", type=Path, default=MODEL, help=f"{MODEL} by default")
     parser.add_argument("exported", metavar="FILE", type=Path, nargs="?", default=EXPORTED)
     arguments = parser.parse_args()
