@@ -15,13 +15,13 @@ repro: $(INSTALLED)
 
 # DVC's page of plots, offline too, in the browser where there is one.
 plots: $(INSTALLED)
-	python -m tools.page
+	python -m tools page
 	dvc plots show
 	@python -m webbrowser "file://$(CURDIR)/dvc_plots/index.html" > /dev/null
 
 # models/model.tflite, the model as one portable file.
 export: $(INSTALLED)
-	python -m tools.export
+	python -m tools export
 
 test: lint
 	pytest --numprocesses=2 --dist=worksteal --durations=10

@@ -13,7 +13,7 @@ from dvc.repo import Repo
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("fetch", "preprocess", "train", "evaluate", "plots")
-# What a user runs besides the pipeline: python -m tools.NAME.
+# What a user runs besides the pipeline: python -m tools NAME.
 TOOLS = ("compare", "export", "importance", "page", "predict", "schema")
 
 Params = dict[str, Any]

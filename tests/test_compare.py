@@ -12,7 +12,7 @@ from tests.project import Project, Run, assert_refused, put, run
 
 
 def compare(project: Project, *revisions: str) -> Run:
-    command = ["python", "-m", "tools.compare", *revisions]
+    command = ["python", "-m", "tools", "compare", *revisions]
     return run(command, project.folder, PYTHONPATH="")
 
 
@@ -73,7 +73,7 @@ def test_project_in_a_subfolder(reproduced: Callable[[Path], Project], tmp_path:
         found = compare(project, *revisions)
         assert (found.returncode, found.stdout.splitlines()[2:]) == (0, lines[2:]), found.stderr
     assert compare(project, "workspace", "plain").stdout.splitlines()[-1].startswith("both are")
-    inside = run(["python", "-m", "tools.compare", "HEAD"], project.folder / "plots")
+    inside = run(["python", "-m", "tools", "compare", "HEAD"], project.folder / "plots")
     assert inside.stdout.splitlines() == lines
 
 

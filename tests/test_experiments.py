@@ -87,7 +87,7 @@ def test_failure_is_seen_with_its_reason(project: Project) -> None:
 
 
 def importance(project: Project, *arguments: str) -> Any:
-    return run(["python", "-m", "tools.importance", *arguments], project.folder, PYTHONPATH="")
+    return run(["python", "-m", "tools", "importance", *arguments], project.folder, PYTHONPATH="")
 
 
 def test_importance(project: Project, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import tensorflow as tf  # isort: skip
 
 def test_exported_model_gives_the_same_answers(raw: Path, trained: Path, tmp_path: Path) -> None:
     model_path, exported = trained / "models/model.keras", tmp_path / "models/model.tflite"
-    command = [sys.executable, "-m", "tools.export", "--model", str(model_path)]
+    command = [sys.executable, "-m", "tools", "export", "--model", str(model_path)]
     result = run(command, tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"models/model.tflite: {exported.stat().st_size:,} bytes\n"
@@ -37,6 +37,6 @@ def test_exported_model_gives_the_same_answers(raw: Path, trained: Path, tmp_pat
 
 
 def test_what_cannot_be_exported_is_refused(trained: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tools.export"]
+    command = [sys.executable, "-m", "tools", "export"]
     assert_refused(run(command, tmp_path), "models/model.keras: missing")
     assert_refused(run([*command, "a.onnx"], trained), "a.onnx: the name must end in .tflite")

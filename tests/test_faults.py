@@ -85,7 +85,7 @@ def test_disk_that_npm_fills(project: Path) -> None:
 
 
 PROGRAMS = [f"stages.{stage}" for stage in OUTS]
-PROGRAMS += ["tools.export --model models/model.keras", "tools.predict a.png"]
+PROGRAMS += ["tools export --model models/model.keras", "tools predict a.png"]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -105,7 +105,7 @@ def test_small_folder_for_temporary_files(project: Path, program: str) -> None:
 @pytest.mark.parametrize("size", ["40k", "100k"])
 def test_full_disk_for_an_export(project: Path, size: str) -> None:
     """Before it is begun, and while TensorFlow writes."""
-    program = f"-m tools.export full/model.tflite --model {project}/models/model.keras"
+    program = f"-m tools export full/model.tflite --model {project}/models/model.keras"
     result = run_on(FULL, program, project, "full", size)
     assert_refused(result, "full/model.tflite: ", "bytes or more needed", "free on its disk")
     assert result.stdout == ""

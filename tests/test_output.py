@@ -61,7 +61,7 @@ def test_names_are_printed_byte_by_byte(tmp_path: Path, settings: dict[str, str]
     assert result.stdout == b"caf\xe9 \xc3\x9c\n"
 
 
-@pytest.mark.parametrize("command", ["tools.schema", "tools.compare HEAD"])
+@pytest.mark.parametrize("command", ["tools", "tools schema", "tools compare HEAD"])
 def test_tools(reproduced: Callable[[Path], Project], tmp_path: Path, command: str) -> None:
     """With DVC, which puts a wrapper around standard output, and without."""
     project = reproduced(tmp_path)

@@ -34,7 +34,7 @@ def project(
 ) -> Project:
     """Return a project with the page's template and one result other than the last commit's."""
     project = reproduced(tmp_path_factory.mktemp("page"))
-    result = run(["python", "-m", "tools.page"], project.folder, PYTHONPATH="")
+    result = run(["python", "-m", "tools", "page"], project.folder, PYTHONPATH="")
     assert result.returncode == 0, result.stderr
     params = project.params()
     put(params, "evaluate.tta", "none")
@@ -46,14 +46,14 @@ def project(
 def test_page_made_elsewhere(make_project: Callable[[Path], Project], tmp_path: Path) -> None:
     """In a folder of the project it is the project's; in another there is none to be made."""
     project = make_project(tmp_path / "project")
-    result = run(["python", "-m", "tools.page"], project.folder / "stages")
+    result = run(["python", "-m", "tools", "page"], project.folder / "stages")
     assert result.returncode == 0, result.stderr
     assert "tmp/page.html" in (project.folder / ".dvc/config.local").read_text()
     assert (project.folder / ".dvc/tmp/page.html").exists()
     assert not (project.folder / "stages/.dvc").exists()
     other = tmp_path / "other"
     other.mkdir()
-    assert_refused(run(["python", "-m", "tools.page"], other), "dvc.yaml: missing; ")
+    assert_refused(run(["python", "-m", "tools", "page"], other), "dvc.yaml: missing; ")
     assert not [*other.iterdir()]
 
 

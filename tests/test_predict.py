@@ -81,7 +81,7 @@ def test_names_of_any_bytes(trained: Path, tmp_path: Path) -> None:
         Image.fromarray(gradient()).save(tmp_path / name, "PNG")
     shutil.copy(DAMAGED, tmp_path / os.fsdecode(b"d\xe9.blp"))
     model = str(trained / "models/model.keras")
-    command = [sys.executable, "-m", "tools.predict", "--model", model, ".", "--top", "1"]
+    command = [sys.executable, "-m", "tools", "predict", "--model", model, ".", "--top", "1"]
     env = environment_of_tests(PYTHONWARNINGS="error", PYTHONIOENCODING="ascii")
     outputs = []
     for form in ([], ["--csv"], ["--json", "--figure", "sheet.pNg"]):

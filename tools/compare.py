@@ -1,7 +1,7 @@
-"""Says whether one model is better than another: python -m tools.compare REV1 [REV2].
+"""Tell whether one model is better than another.
 
-A revision is whatever DVC takes for one: a commit, a tag, a branch, the name of an experiment,
-`workspace`.
+`python -m tools compare HEAD` compares the last commit with the workspace. A revision is whatever
+DVC takes for one: a commit, a tag, a branch, the name of an experiment, `workspace`.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def difference(first: pd.Series, second: pd.Series) -> list[str]:
 
 def main() -> None:
     """Print the comparison."""
-    parser = argparse.ArgumentParser(prog="python -m tools.compare", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools compare", description=__doc__)
     parser.add_argument("first", metavar="REV1")
     parser.add_argument("second", metavar="REV2", nargs="?", default="workspace")
     arguments = parser.parse_args()

@@ -1,7 +1,7 @@
-"""Turns the trained model into one portable file: python -m tools.export [FILE.tflite].
+"""Convert the trained model into one portable file.
 
 LiteRT runs it on phones, microcontrollers and servers, without TensorFlow or Keras. It takes images
-as float32 (n, 32, 32, 3) in [0, 1], for any n, and gives class probabilities, float32 (n, 10).
+as float32 (n, 32, 32, 3) in [0, 1], for any n, and returns class probabilities, float32 (n, 10).
 """
 
 import argparse
@@ -19,9 +19,16 @@ EXPORTED = Path("models/model.tflite")
 
 def main() -> None:
     """Convert the model."""
-    parser = argparse.ArgumentParser(prog="python -m tools.export", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools export", description=__doc__)
     parser.add_argument("--model", type=Path, default=MODEL, help=f"{MODEL} by default")
-    parser.add_argument("exported", metavar="FILE", type=Path, nargs="?", default=EXPORTED)
+    parser.add_argument(
+        "exported",
+        metavar="FILE",
+        type=Path,
+        nargs="?",
+        default=EXPORTED,
+        help=f"{EXPORTED} by default",
+    )
     arguments = parser.parse_args()
     if not arguments.model.exists():
         raise InputError(f"{arguments.model}: missing; `dvc repro` or `dvc pull` brings a model")

@@ -1,7 +1,7 @@
-"""Shows what the parameters of experiments did to a metric: python -m tools.importance [--help].
+"""Show how the parameters of experiments affect a metric.
 
 Takes the experiments of HEAD, as `dvc exp show` does, prints how each parameter that differs among
-them and the metric go together, and draws a chart for each. Nothing of it needs internet.
+them correlates with the metric, and draws a chart for each. Works offline.
 """
 
 import argparse
@@ -127,7 +127,7 @@ def chart(table: pd.DataFrame, metric: str) -> dict[str, Any]:
 
 def main() -> None:
     """Print the table and write the page."""
-    parser = argparse.ArgumentParser(prog="python -m tools.importance", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools importance", description=__doc__)
     parser.add_argument("revision", metavar="REV", nargs="?", help="the experiments' commit; HEAD")
     parser.add_argument("--metric", default=METRIC, help=f"{METRIC} by default")
     parser.add_argument("--out", type=Path, default=PAGE, help=f"HTML, PNG or SVG; {PAGE}")

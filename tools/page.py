@@ -1,4 +1,4 @@
-"""Makes DVC's page of plots readable, without internet too: python -m tools.page.
+"""Let DVC's page of plots work offline.
 
 DVC's own page loads Vega from the internet. This builds a template that holds Vega itself, and
 names it in DVC's local configuration; `dvc plots show` and `dvc plots diff` use it from then on.

@@ -1,6 +1,6 @@
-"""Prints the JSON schema of params.yaml, by which editors complete and check it.
+"""Print the JSON schema of params.yaml, by which editors complete and check it.
 
-    python -m tools.schema > params.schema.json
+    python -m tools schema > params.schema.json
 
 It says what the stages check, by the same types, but for what depends on the data and the machine.
 """

@@ -186,8 +186,9 @@ def test_other_test_images(
 def test_help(help_of: Callable[[Callable[[], None]], str]) -> None:
     text = help_of(main)
     assert text.startswith(
-        "usage: python -m tools.compare [-h] REV1 [REV2] "
-        "Says whether one model is better than another: python -m tools.compare REV1 [REV2]. "
+        "usage: python -m tools compare [-h] REV1 [REV2] "
+        "Tell whether one model is better than another. "
+        "`python -m tools compare HEAD` compares the last commit with the workspace. "
         "A revision is whatever DVC takes for one: a commit, a tag, a branch, the name of an "
         "experiment, `workspace`."
     )

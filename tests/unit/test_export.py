@@ -176,6 +176,7 @@ def test_help_tells_the_defaults(
         export("--help")
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    assert text.startswith("usage: python -m tools.export [-h] [--model MODEL] [FILE]\n")
-    assert "Turns the trained model into one portable file" in text
+    assert text.startswith("usage: python -m tools export [-h] [--model MODEL] [FILE]\n")
+    assert "Convert the trained model into one portable file" in text
+    assert "FILE           models/model.tflite by default\n" in text
     assert "--model MODEL  models/model.keras by default\n" in text

@@ -253,8 +253,8 @@ def test_nothing_differs(folder: Path, shown: list[Row], call: Callable[..., Non
 def test_help(help_of: Callable[[Callable[[], None]], str]) -> None:
     text = help_of(main)
     assert text.startswith(
-        "usage: python -m tools.importance [-h] [--metric METRIC] [--out OUT] [REV] "
-        "Shows what the parameters of experiments did to a metric: python -m tools.importance "
+        "usage: python -m tools importance [-h] [--metric METRIC] [--out OUT] [REV] "
+        "Show how the parameters of experiments affect a metric. "
     )
     assert "REV the experiments' commit; HEAD " in text
     assert "--metric METRIC accuracy by default " in text

@@ -9,11 +9,11 @@ from stages.errors import InputError
 from tools.predict.__main__ import main, parse
 
 HELP = """\
-usage: python -m tools.predict [-h] [--model MODEL] [--top K] [--figure FILE]
+usage: python -m tools predict [-h] [--model MODEL] [--top K] [--figure FILE]
 [--tta {none,flip,flip_translate}] [--json | --csv] IMAGE_OR_FOLDER [IMAGE_OR_FOLDER ...]
 
-Classifies pictures: python -m tools.predict IMAGE_OR_FOLDER... [--help]. Pictures of any format,
-size and mode that Pillow reads; of a folder, all in it and its folders.
+Classify pictures with the trained model. Takes pictures of any format, size and mode that Pillow
+reads, and all of those in a folder and its subfolders.
 
 positional arguments:
   IMAGE_OR_FOLDER
@@ -57,7 +57,7 @@ def test_arguments_of_another_form_are_refused(
         call(main, *arguments)
     assert ended.value.code == 2
     *usage, last = capsys.readouterr().err.splitlines()
-    assert last == f"python -m tools.predict: error: {says}"
+    assert last == f"python -m tools predict: error: {says}"
     assert " ".join(usage).split() == HELP.partition("\n\n")[0].split()
 
 
@@ -70,7 +70,7 @@ def test_unknown_views_are_refused(
     last = capsys.readouterr().err.splitlines()[-1]
     # Newer versions of Python leave out the quotation marks.
     says = "argument --tta: invalid choice: mirror (choose from none, flip, flip_translate)"
-    assert last.replace("'", "") == f"python -m tools.predict: error: {says}"
+    assert last.replace("'", "") == f"python -m tools predict: error: {says}"
 
 
 def test_arguments_as_they_are_taken(call: Callable[..., None]) -> None:

@@ -16,7 +16,7 @@ PATH = ROOT / "params.schema.json"
 
 def test_schema_is_current() -> None:
     assert json.loads(PATH.read_text()) == schema(), (
-        "renew it: python -m tools.schema > params.schema.json"
+        "renew it: python -m tools schema > params.schema.json"
     )
 
 

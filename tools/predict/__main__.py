@@ -1,6 +1,7 @@
-"""Classifies pictures: python -m tools.predict IMAGE_OR_FOLDER... [--help].
+"""Classify pictures with the trained model.
 
-Pictures of any format, size and mode that Pillow reads; of a folder, all in it and its folders.
+Takes pictures of any format, size and mode that Pillow reads, and all of those in a folder and its
+subfolders.
 """
 
 import argparse
@@ -35,7 +36,7 @@ def named(path: str) -> Path:
 
 def parse() -> argparse.Namespace:
     """Return the arguments from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m tools.predict", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools predict", description=__doc__)
     parser.add_argument("paths", metavar="IMAGE_OR_FOLDER", type=named, nargs="+")
     parser.add_argument("--model", type=Path, default=MODEL, help=f"{MODEL} by default")
     parser.add_argument("--top", type=int, default=3, metavar="K", help="classes; 3 by default")
