@@ -4,7 +4,6 @@ Imports are followed in the source, so that one inside a function counts too; fi
 are noted while each stage runs for real.
 """
 
-import ast
 import json
 import shutil
 import sys
@@ -15,49 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.imports import HEAVY, reached, sources
 from tests.project import ROOT, STAGES, Project, default_params, run
-
-HEAVY = {"tensorflow", "keras"}
-
-
-def files_of(module: str, root: Path) -> list[Path]:
-    """Return the project's files that importing `module` runs, parents included."""
-    parts = module.split(".")
-    files = []
-    for count in range(1, len(parts) + 1):
-        path = root.joinpath(*parts[:count])
-        files += [file for file in (path / "__init__.py", path.with_suffix(".py")) if file.exists()]
-    return files
-
-
-def imported(file: Path) -> set[str]:
-    """Return the names of all modules that a source file may import, wherever in it."""
-    names = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: relative import"
-            names |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
-
-
-def reached(stage: str, root: Path) -> tuple[set[str], set[str]]:
-    """Return the project's files and the other packages that a stage's entry point imports."""
-    entry = root / "stages" / stage / "__main__.py"
-    queue = [*files_of(f"stages.{stage}", root), *([entry] if entry.exists() else [])]
-    files, packages = set(), set()
-    while queue:
-        file = queue.pop()
-        if file in files:
-            continue
-        files.add(file)
-        for name in imported(file):
-            if name.split(".")[0] == "stages":
-                queue += files_of(name, root)
-            else:
-                packages.add(name.split(".")[0])
-    return {file.relative_to(root).as_posix() for file in files}, packages
 
 
 def covers(dependency: str, path: str) -> bool:
@@ -77,9 +35,9 @@ def pipeline(root: Path) -> dict[str, Any]:
 
 def source_disagreements(stage: str, root: Path) -> list[str]:
     declared = {dep for dep in pipeline(root)[stage]["deps"] if dep.startswith("stages/")}
-    used, _ = reached(stage, root)
+    used, _ = reached(f"stages.{stage}", root)
     # Every file of a declared folder counts as declared, so each must be used.
-    inside = {p.relative_to(root).as_posix() for d in declared for p in (root / d).rglob("*.py")}
+    inside = {file for folder in declared for file in sources(folder, root)}
     return disagreements(declared, used) + sorted(f"{f}: not used" for f in inside - used)
 
 
@@ -90,13 +48,8 @@ def test_imports_are_declared(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", ["fetch", "preprocess", "plots"])
 def test_only_training_and_evaluation_import_tensorflow(stage: str) -> None:
-    _, packages = reached(stage, ROOT)
+    _, packages = reached(f"stages.{stage}", ROOT)
     assert packages & HEAVY == set()
-
-
-def test_every_source_belongs_to_a_stage() -> None:
-    used = {file for name in STAGES for file in reached(name, ROOT)[0]}
-    assert used == {p.relative_to(ROOT).as_posix() for p in (ROOT / "stages").rglob("*.py")}
 
 
 def test_an_undeclared_import_is_found(tmp_path: Path) -> None:
@@ -169,4 +122,4 @@ def test_read_parameters_are_declared(traces: dict[str, Any], stage: str) -> Non
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_loaded_modules_were_foreseen(traces: dict[str, Any], stage: str) -> None:
-    assert set(traces[stage]["sources"]) <= reached(stage, ROOT)[0]
+    assert set(traces[stage]["sources"]) <= reached(f"stages.{stage}", ROOT)[0]
