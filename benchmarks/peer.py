@@ -51,7 +51,7 @@ class Block(nn.Module):
 
 
 class Network(nn.Module):
-    """airbench94's network; gives logits."""
+    """airbench94's network; returns logits."""
 
     def __init__(self, widths: list[int], momentum: float, epsilon: float):
         super().__init__()

@@ -24,7 +24,7 @@ SETTINGS = ("preprocess.validation_split=0", "evaluate.tta=flip_translate")
 
 
 def run(command: list[str]) -> str:
-    """Run a command, show its output while it runs, and give it."""
+    """Run a command, show its output while it runs, and return it."""
     lines = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -37,7 +37,7 @@ def run(command: list[str]) -> str:
 
 
 def record(recipe: str, seed: int, settings: list[str]) -> float:
-    """Run one seed, keep what it gave, and give its test accuracy."""
+    """Run one seed, keep its results, and return its test accuracy."""
     name = f"{recipe}-seed-{seed}"
     values = [f"recipe={recipe}", f"seed={seed}", *SETTINGS, *settings]
     options = [part for value in values for part in ("-S", value)]

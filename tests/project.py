@@ -113,21 +113,21 @@ class Project:
         self.folder = folder
 
     def call(self, *command: str) -> str:
-        """Run a command that must succeed and give its standard output."""
+        """Run a command that must succeed and return its standard output."""
         result = run([*command], self.folder, PYTHONPATH="")
         assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
         return result.stdout
 
     def git(self, *arguments: str) -> str:
-        """Run git and give its output."""
+        """Run git and return its output."""
         return self.call("git", *arguments)
 
     def dvc(self, *arguments: str) -> str:
-        """Run dvc and give its output."""
+        """Run dvc and return its output."""
         return self.call("dvc", *arguments)
 
     def repro(self, *arguments: str) -> set[str]:
-        """Run `dvc repro` and give the names of the stages whose command ran."""
+        """Run `dvc repro` and return the names of the stages whose command ran."""
         return stages_run(self.dvc("repro", *arguments))
 
     def changed(self) -> set[str]:

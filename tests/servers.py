@@ -59,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
         self.stream(b"x", 0.2)
 
     def send_silence(self) -> None:
-        """Promise a body and give none."""
+        """Promise a body and send none."""
         self.stream(b"", 0.2)
 
     def send_endless(self) -> None:

@@ -31,7 +31,7 @@ def folder(place: Path) -> Iterator[tuple[str, Options]]:
 
 @contextmanager
 def s3(place: Path) -> Iterator[tuple[str, Options]]:
-    """Serve S3 and give the address of a bucket."""
+    """Serve S3; yield the address of a bucket."""
     server = ThreadedMotoServer("127.0.0.1", port=0)
     server.start()
     try:
@@ -52,7 +52,7 @@ def s3(place: Path) -> Iterator[tuple[str, Options]]:
 
 @contextmanager
 def ssh(place: Path) -> Iterator[tuple[str, Options]]:
-    """Serve SSH and give the address of a folder behind it."""
+    """Serve SSH; yield the address of a folder behind it."""
     assert SSHD
     for name in ("host", "user"):
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(place / name)]

@@ -18,7 +18,7 @@ DEVIATIONS = [0.247032, 0.243485, 0.261588]
 def preprocess(
     folder: Path, raw: Path, **settings: float
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Run the stage in `folder` and give images and labels of each split."""
+    """Run the stage in `folder` and return images and labels of each split."""
     link(folder, raw)
     params = default_params()
     params["preprocess"] |= settings

@@ -51,7 +51,7 @@ def start(command: tuple[str, ...], folder: Path, **environment: str) -> Trainin
 
 
 def wait_for_checkpoint(folder: Path, process: Training) -> int:
-    """Wait until an epoch is finished, and give the number of the process that trains."""
+    """Wait until an epoch is finished, and return the number of the process that trains."""
     # The history is what an epoch writes last.
     history = folder / "plots/history.csv"
     wait_for(lambda: checkpoints(folder) and history.exists(), process)

@@ -20,7 +20,7 @@ class Pipe(io.StringIO):
 
 
 def read_output(patch: pytest.MonkeyPatch) -> Pipe:
-    """Let standard output be a pipe, and give it."""
+    """Replace standard output by a pipe, and return it."""
     pipe = Pipe()
     patch.setattr(sys, "stdout", pipe)
     return pipe

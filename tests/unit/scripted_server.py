@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that gives the answers it is told, one after the other."""
+"""An HTTP server on loopback that sends the answers it is told to, one after the other."""
 
 import threading
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ class Answer:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Gives the next answer."""
+    """Sends the next answer."""
 
     server: "ScriptedServer"
 

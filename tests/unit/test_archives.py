@@ -1,4 +1,4 @@
-"""The archives in which batch files come: every form gives them whole and in order."""
+"""The archives in which batch files come: every form yields them whole and in order."""
 
 import gzip
 import io

@@ -86,7 +86,7 @@ def images(folder: Path) -> np.ndarray:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """Let the model give `answers`; return a list of what it is asked."""
+    """Let the model return `answers`; return a list of what it is asked."""
     asked: list[tuple[Any, ...]] = []
 
     def infer(*arguments: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,7 @@ RATE, BINS, TTA = (
 
 
 def row(name: str | None, accuracy: object, rate: float, bins: float, tta: str, **more: Any) -> Row:
-    """Return an experiment as DVC gives it, in which every number is a float."""
+    """Return an experiment as DVC returns it, in which every number is a float."""
     return {
         "Experiment": name,
         "rev": "4b1c391",

@@ -1,4 +1,4 @@
-"""What an epoch of the training loop does and gives: its row, by formulas in NumPy."""
+"""What an epoch of the training loop does and returns: its row, by formulas in NumPy."""
 
 from collections.abc import Iterator
 

@@ -56,7 +56,7 @@ def training_of(model: keras.Model) -> Training:
 
 
 class Loop:
-    """Adds 1 to every weight in each epoch, and gives rows that are known."""
+    """Adds 1 to every weight in each epoch, and yields known rows."""
 
     def __init__(self, rows: list[Row] = ROWS):
         """Take the rows."""
