@@ -26,7 +26,7 @@ NO_PICKLES = "its batches are pickles, which are never opened; use the binary ve
 
 
 class LimitedStream(io.RawIOBase):
-    """Gives what another stream gives, up to UNPACKED_LIMIT bytes: no archive may be a bomb."""
+    """Passes on another stream, up to UNPACKED_LIMIT bytes: no archive may be a bomb."""
 
     def __init__(self, stream: IO[bytes] | gzip.GzipFile):
         """Read from `stream`, which stays the caller's to close."""
