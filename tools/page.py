@@ -4,6 +4,7 @@ DVC's own page loads Vega from the internet. This builds a template that holds V
 names it in DVC's local configuration; `dvc plots show` and `dvc plots diff` use it from then on.
 """
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,7 @@ def page() -> str:
 
 def main() -> None:
     """Write the template and tell DVC of it."""
+    argparse.ArgumentParser(prog="python -m tools page", description=__doc__).parse_args()
     try:
         root = Path(Repo.find_root())
     except NotDvcRepoError as error:

@@ -139,3 +139,18 @@ def test_no_project(
     assert message.isprintable()
     assert not commands
     assert not [*folder.iterdir()]
+
+
+def test_help(
+    folder: Path,
+    commands: list[tuple[list[str], Path]],
+    help_of: Callable[[Callable[[], None]], str],
+) -> None:
+    """It says what would be done, and does none of it."""
+    Repo.init(".", no_scm=True).close()
+    text = help_of(main)
+    assert text.startswith(
+        "usage: python -m tools page [-h] Let DVC's page of plots work offline. "
+    )
+    assert not commands
+    assert not (folder / ".dvc/tmp/page.html").exists()
