@@ -50,6 +50,6 @@ def test_the_network_is_trained(trainings: list[dict[str, float]]) -> None:
 
 
 def test_the_optimizer_trains_the_tutorial(trainings: list[dict[str, float]]) -> None:
-    _, lion = trainings
+    small, lion = trainings
     assert lion["epochs"] == 1
-    assert lion["parameters"] == 0
+    assert lion["parameters"] != small["parameters"]
