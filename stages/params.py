@@ -101,6 +101,9 @@ def explain(key: str, schema: Any, error: ValidationError) -> str:
     elif first["type"] == "union_tag_invalid":
         allowed = first["ctx"]["expected_tags"]
         line = f"{where}.name = {first['input']['name']!r}: allowed are {allowed}"
+    elif first["type"] in ("model_type", "model_attributes_type"):
+        # Pydantic would name the class.
+        line = f"{where} = {first['input']!r}: should be a mapping"
     else:
         reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
         line = f"{where} = {first['input']!r}: {reason}"
