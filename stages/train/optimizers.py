@@ -21,6 +21,7 @@ class Rate(Protocol):
 class OptimizerSection(Section):
     """Base of the optimizers' parameters; `build` imports Keras, which takes seconds, itself."""
 
+    name: str  # Here, since pydantic tells a base's keys first.
     global_clipnorm: Positive | None = None
 
     def build(

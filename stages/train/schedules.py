@@ -17,6 +17,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class ScheduleSection(Section):
     """Base of the schedules' parameters; `build` imports Keras, which takes seconds, itself."""
 
+    name: str  # Here, since pydantic tells a base's keys first.
     warmup_epochs: CountOrNone = 0
 
     def build(self, peak: float, epochs: int, steps: int) -> "LearningRateSchedule":
