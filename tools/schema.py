@@ -2,13 +2,12 @@
 
     python -m tools schema > params.schema.json
 
-It says what the stages check, by the same types, but for what depends on the data and the machine.
+It says what the stages check, by the same types, but for what depends on the data, on the machine
+or on several values at once.
 """
 
 import json
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from stages.errors import exit_with_message
 from stages.evaluate.params import EvaluateParams
@@ -16,7 +15,7 @@ from stages.fetch.params import FetchParams
 from stages.params import Device, Section
 from stages.plots.params import PlotsParams
 from stages.preprocess.params import PreprocessParams
-from stages.train.params import Recipe, Seed
+from stages.train.params import KINDS, Recipe, Seed, keys_of_others, parts_of
 
 
 class Document(Section):
@@ -25,7 +24,7 @@ class Document(Section):
     seed: Seed
     device: Device
     recipe: str
-    recipes: dict[str, Annotated[Recipe, Field(discriminator="model")]]
+    recipes: dict[str, Recipe]
     fetch: FetchParams
     preprocess: PreprocessParams
     evaluate: EvaluateParams
@@ -33,8 +32,16 @@ class Document(Section):
 
 
 def schema() -> dict[str, Any]:
-    """Return the schema, in draft 7, which editors know best."""
-    return {"$schema": "http://json-schema.org/draft-07/schema#"} | Document.model_json_schema()
+    """Return the schema, in draft 7, which editors know best.
+
+    A part may hold what only others of its kind know, by a pattern, which editors do not complete.
+    """
+    content = Document.model_json_schema()
+    for kind in KINDS:
+        for name, part in parts_of(kind).items():
+            others = "|".join(keys_of_others(kind, name))
+            content["$defs"][part.__name__]["patternProperties"] = {f"^({others})$": True}
+    return {"$schema": "http://json-schema.org/draft-07/schema#"} | content
 
 
 def main() -> None:

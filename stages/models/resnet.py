@@ -19,9 +19,16 @@ def six_n_plus_two(depth: int) -> int:
     return depth
 
 
+Depth = Annotated[
+    int,
+    Field(ge=8, le=1202, json_schema_extra={"enum": list(range(8, 1203, 6))}),
+    AfterValidator(six_n_plus_two),
+]
+
+
 class ResNet(Network):
     name: Literal["resnet"]
-    depth: Annotated[int, Field(ge=8, le=1202), AfterValidator(six_n_plus_two)] = 20
+    depth: Depth = 20
     width: Count = 16
 
     smallest_side: ClassVar[int] = 1

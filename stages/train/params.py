@@ -18,6 +18,8 @@ from stages.train.schedules import Constant, Cosine, Linear, Step
 Network = Tutorial | Airbench | ResNet
 Optimizer = RMSprop | SGD | Adam | AdamW | Muon
 Schedule = Constant | Linear | Cosine | Step
+# The kinds of parts of which a recipe names one each.
+KINDS = ("network", "optimizer", "schedule")
 
 BatchSize = Annotated[int, Field(ge=1, le=50_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -35,27 +37,36 @@ class Recipe(Section):
     keep: Literal["last", "best"] = "last"
     patience: CountOrNone = 0
 
-    @field_validator("network", "optimizer", "schedule", mode="before")
+    @field_validator(*KINDS, mode="before")
     @classmethod
     def own_keys(cls, value: Any, info: ValidationInfo) -> Any:
         """Return the part without what only others of its kind know.
 
         Who switches a part by its name leaves the old one's keys behind.
         """
-        others = keys_of_others(str(info.field_name), value)
-        return {k: v for k, v in value.items() if k not in others} if others else value
+        unused = unused_keys(str(info.field_name), value)
+        return {k: v for k, v in value.items() if k not in unused} if unused else value
 
 
-def keys_of_others(kind: str, value: Any) -> list[str]:
+def parts_of(kind: str) -> dict[object, type[Section]]:
+    """Return the parts of a kind, for example `optimizer`, by their names."""
+    return {name_of(part): part for part in get_args(Recipe.model_fields[kind].annotation)}
+
+
+def keys_of_others(kind: str, name: object) -> list[str]:
+    """Return the keys that other parts of a kind have and the part of this name has not."""
+    parts = parts_of(kind)
+    keys = dict.fromkeys(key for part in parts.values() for key in part.model_fields)
+    return [key for key in keys if key not in parts[name].model_fields]
+
+
+def unused_keys(kind: str, value: Any) -> list[str]:
     """Return the keys of `value` that the part it names has not, and another of its kind has."""
-    if not isinstance(value, dict):
+    name = value.get("name") if isinstance(value, dict) else None
+    if not isinstance(name, str) or name not in parts_of(kind):
         return []
-    parts = {name_of(p): p.model_fields for p in get_args(Recipe.model_fields[kind].annotation)}
-    name = value.get("name")
-    if not isinstance(name, str) or name not in parts:
-        return []
-    known = set().union(*parts.values()) - set(parts[name])
-    return [key for key in value if key in known]
+    others = keys_of_others(kind, name)
+    return [key for key in value if key in others]
 
 
 def as_recipe_name(name: str) -> str:
@@ -83,8 +94,8 @@ def read_recipe() -> Recipe:
     key = f"recipes.{name}"
     recipe: Recipe = read(key, Recipe)
     check_together(key, recipe)
-    for kind in ("network", "optimizer", "schedule"):
-        if unused := keys_of_others(kind, recipes[name][kind]):
+    for kind in KINDS:
+        if unused := unused_keys(kind, recipes[name][kind]):
             part = getattr(recipe, kind).name
             print(f"{PATH}: {key}.{kind}: not of {part}, without effect: {', '.join(unused)}")
     return recipe

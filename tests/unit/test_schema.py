@@ -50,10 +50,14 @@ def test_params_fit() -> None:
         ("sede", 1, ""),
         ("seed", -1, "seed"),
         ("device", "tpu", "device"),
-        ("recipes.airbench_small.epochs", 0, "recipes.airbench_small"),
-        ("recipes.airbench_small.widths", [1, 2], "recipes.airbench_small"),
+        ("recipes.airbench_small.epochs", 0, "recipes.airbench_small.epochs"),
         ("recipes.airbench_small.epoch", 7, "recipes.airbench_small"),
-        ("recipes.tutorial.model", "resnet", "recipes.tutorial"),
+        ("recipes.airbench_small.network.widths", [1, 2], "recipes.airbench_small.network"),
+        ("recipes.airbench_small.schedule.step", 7, "recipes.airbench_small.schedule"),
+        ("recipes.resnet20.network.depth", 21, "recipes.resnet20.network"),
+        ("recipes.tutorial.network.name", "vgg", "recipes.tutorial.network"),
+        ("recipes.tutorial.optimizer", "sgd", "recipes.tutorial.optimizer"),
+        ("recipes.tutorial.augmentation.flip", "yes", "recipes.tutorial.augmentation.flip"),
         ("preprocess.validation_split", 1.0, "preprocess.validation_split"),
         ("evaluate.tta", "flipped", "evaluate.tta"),
         ("plots.dpi", "high", "plots.dpi"),
@@ -72,3 +76,16 @@ def test_missing_section_is_underlined(key: str) -> None:
     params = default_params()
     del params[key]
     assert problems(params) == [""]
+
+
+def test_keys_of_other_parts_are_neither_underlined_nor_completed() -> None:
+    """Editors complete properties only."""
+    params = default_params()
+    put(params, "recipes.airbench_small.network.depth", "any")
+    put(params, "recipes.airbench_small.optimizer.beta_1", None)
+    put(params, "recipes.airbench_small.schedule.factor", [])
+    assert problems(params) == []
+    parts = schema()["$defs"]
+    assert [*parts["ResNet"]["properties"]] == ["name", "depth", "width"]
+    assert [*parts["Linear"]["properties"]] == ["name", "warmup_epochs", "final_share"]
+    assert parts["Step"]["patternProperties"] == {"^(final_share)$": True}
