@@ -107,9 +107,10 @@ def check_together(key: str, recipe: Recipe) -> None:
     side, smallest = augmentation.low_resolution, network.smallest_side
     if augmentation.low_resolution_epochs(recipe.epochs) and side < smallest:
         others = [name_of(n) for n in get_args(Network) if n.smallest_side <= side]
+        allowed = f"{smallest} to {SIDE}" if smallest < SIDE else str(SIDE)
         raise InputError(
             f"{PATH}: {key}.augmentation.low_resolution = {side}: network {network.name} takes no "
-            f"images below {smallest} x {smallest} pixels; allowed are {smallest} to {SIDE}, "
+            f"images below {smallest} x {smallest} pixels; allowed are {allowed}, "
             f"low_resolution_share 0, or network.name {' or '.join(map(str, others))}"
         )
     warmup_epochs = recipe.schedule.warmup_epochs
