@@ -124,7 +124,8 @@ def check_together(key: str, recipe: Recipe) -> None:
 def check_validation(recipe: Recipe, images: int) -> None:
     """Raise an InputError where the recipe chooses by validation images and there are none."""
     if images == 0 and (recipe.keep == "best" or recipe.patience):
-        key = "keep = 'best'" if recipe.keep == "best" else f"patience = {recipe.patience}"
+        value = "keep = 'best'" if recipe.keep == "best" else f"patience = {recipe.patience}"
         raise InputError(
-            f"{PATH}: {key}: needs validation images; preprocess.validation_split is too small"
+            f"{PATH}: recipes.{read('recipe', RecipeName)}.{value}: needs validation images; "
+            "preprocess.validation_split is too small"
         )
