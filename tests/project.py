@@ -13,7 +13,7 @@ from dvc.repo import Repo
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("fetch", "preprocess", "train", "evaluate", "plots")
-# What a user runs besides the pipeline: python -m tools NAME.
+# What a user runs besides the pipeline: python -m stages.NAME.
 TOOLS = ("compare", "export", "importance", "page", "predict", "schema")
 
 Params = dict[str, Any]
@@ -95,13 +95,16 @@ def small_params(raw: Path) -> Params:
     params = default_params()
     params["fetch"]["sources"] = [str(raw)]
     params["preprocess"] |= {"train_size": 500, "test_size": 200}
-    airbench, tutorial = (params["recipes"][name] for name in ("airbench_small", "tutorial"))
-    for recipe in (airbench, tutorial):
-        recipe |= {"batch_size": 100, "epochs": 2}
-    # From block 2b on, enough for Winograd.
-    airbench["network"] |= {"widths": [4, 32, 32], "whitening_images": 100}
-    airbench["augmentation"]["low_resolution_share"] = 0.0
-    tutorial["network"] |= {"filters": [4, 4, 4], "dense_units": 8}
+    recipes = params["recipes"]
+    for name in ("airbench_small", "tutorial", "resnet20"):
+        recipes[name] |= {"batch_size": 100, "epochs": 2}
+    recipes["airbench_small"]["network"] |= {
+        "widths": [4, 32, 32],  # From block 2b on, enough for Winograd.
+        "whitening_images": 100,
+    }
+    recipes["airbench_small"]["augmentation"]["low_resolution_share"] = 0.0
+    recipes["tutorial"]["network"] |= {"filters": [4, 4, 4], "dense_units": 8}
+    recipes["resnet20"]["network"] |= {"depth": 8, "width": 4}
     return params
 
 
@@ -113,21 +116,21 @@ class Project:
         self.folder = folder
 
     def call(self, *command: str) -> str:
-        """Run a command that must succeed and return its standard output."""
+        """Run a command that must succeed and give its standard output."""
         result = run([*command], self.folder, PYTHONPATH="")
         assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
         return result.stdout
 
     def git(self, *arguments: str) -> str:
-        """Run git and return its output."""
+        """Run git and give its output."""
         return self.call("git", *arguments)
 
     def dvc(self, *arguments: str) -> str:
-        """Run dvc and return its output."""
+        """Run dvc and give its output."""
         return self.call("dvc", *arguments)
 
     def repro(self, *arguments: str) -> set[str]:
-        """Run `dvc repro` and return the names of the stages whose command ran."""
+        """Run `dvc repro` and give the names of the stages whose command ran."""
         return stages_run(self.dvc("repro", *arguments))
 
     def changed(self) -> set[str]:
