@@ -18,7 +18,7 @@ from tools.importance import chart, experiments, importance, main
 
 Row = dict[str, Any]
 RATE, BINS, TTA = (
-    "recipes.airbench_small.learning_rate",
+    "recipes.mine.optimizer.learning_rate",
     "evaluate.calibration_bins",
     "evaluate.tta",
 )
@@ -190,7 +190,7 @@ def test_printed_table_and_drawn_page(
     assert capsys.readouterr().out.splitlines() == [
         "                           parameter  values highest mean accuracy at  rank correlation",
         "           evaluate.calibration_bins       4                        5             -1.00",
-        "recipes.airbench_small.learning_rate       4                      0.8              0.80",
+        "recipes.mine.optimizer.learning_rate       4                      0.8              0.80",
         "                        evaluate.tta       2                     flip                 -",
         "4 experiments drawn in picture.svg",
     ]
@@ -206,7 +206,7 @@ def test_page_wants_no_network(
     call(main)
     assert capsys.readouterr().out.endswith("\n4 experiments drawn in dvc_plots/importance.html\n")
     page = Path("dvc_plots/importance.html").read_text()
-    assert "recipes airbench_small learning_rate" in page
+    assert "recipes.mine.optimizer.learning_rate" in page
     assert not re.findall(r"<script[^>]+src=|<link[^>]+href=|import .*from ['\"]https?:", page)
 
 

@@ -135,6 +135,8 @@ def test_bounds(
             "fetch.sources = []: List should have at least 1 item after validation, not 0",
         ),
         ("fetch.sources", "a.tar.gz", "fetch.sources = 'a.tar.gz': should be a valid list"),
+        ("plots", [6, 4, 100], "plots = [6, 4, 100]: should be a mapping"),
+        ("evaluate", None, "evaluate = None: should be a mapping"),
         ("plots.width", 2, "plots.width = 2: unknown key; allowed are columns, rows, dpi"),
         (
             "plots.wi\ndth",
@@ -195,14 +197,14 @@ def test_missing_keys(params: Params) -> None:
     write_params(Path(), params)
     assert refusal("plots", PlotsParams) == "params.yaml: plots.dpi: missing"
     assert refusal("evaluate", EvaluateParams) == "params.yaml: evaluate: missing"
-    assert refusal("recipes.resnet.model", str) == "params.yaml: recipes.resnet.model: missing"
+    assert refusal("recipes.vgg.keep", str) == "params.yaml: recipes.vgg.keep: missing"
     # What a number holds is missing, too.
-    assert refusal("seed.model", str) == "params.yaml: seed.model: missing"
-    assert refusal("recipes.a\nb.model", str) == "params.yaml: 'recipes.a\\nb.model': missing"
+    assert refusal("seed.keep", str) == "params.yaml: seed.keep: missing"
+    assert refusal("recipes.a\nb.keep", str) == "params.yaml: 'recipes.a\\nb.keep': missing"
 
 
 def test_dotted_key(params: Params) -> None:
-    assert read("recipes.airbench94.widths", list[int]) == [64, 256, 256]
+    assert read("recipes.airbench94.network.widths", list[int]) == [64, 256, 256]
 
 
 def test_sections_cannot_be_changed(params: Params) -> None:

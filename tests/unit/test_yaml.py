@@ -88,5 +88,5 @@ def test_any_scalar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scalar: str
 
 def test_recipe_called_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text("recipe: on\nrecipes:\n  on: {model: tutorial}\n")
-    assert document() == {"recipe": "on", "recipes": {"on": {"model": "tutorial"}}}
+    Path("params.yaml").write_text("recipe: on\nrecipes:\n  on: {keep: last}\n")
+    assert document() == {"recipe": "on", "recipes": {"on": {"keep": "last"}}}
