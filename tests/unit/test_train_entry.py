@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stages import arrays
 from stages.errors import InputError
 from stages.train.__main__ import main
 from tests.project import Params, write_params
@@ -41,7 +42,10 @@ def test_the_recipe_is_trained_on_the_arrays(
     [
         ({"seed": -1}, "params.yaml: seed = -1: should be greater than or equal to 0"),
         ({"device": "tpu"}, "params.yaml: device = 'tpu': should be 'auto', 'cpu' or 'gpu'"),
-        ({"recipe": "a", "recipes": {"a": {}}}, "params.yaml: recipes.a.model: missing"),
+        (
+            {"recipe": "a", "recipes": {"a": {}}},
+            "params.yaml: recipes.a.network: missing (and 4 more)",
+        ),
         ({}, "data/processed/train/images.npy: missing; `dvc repro preprocess` makes it"),
     ],
 )
@@ -58,3 +62,18 @@ def test_what_is_wrong_is_told_before_tensorflow_starts(
     with pytest.raises(InputError) as caught:
         call(main)
     assert str(caught.value) == says
+
+
+def test_missing_validation_images_are_told_before_tensorflow_starts(
+    params: Params, processed: Splits, call: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, MODULE, None)
+    arrays.save("validation", *(array[:0] for array in processed["validation"]))
+    params["recipes"]["airbench_small"]["patience"] = 2
+    write_params(Path(), params)
+    with pytest.raises(InputError) as caught:
+        call(main)
+    assert str(caught.value) == (
+        "params.yaml: recipes.airbench_small.patience = 2: needs validation images; "
+        "preprocess.validation_split is too small"
+    )
