@@ -13,11 +13,11 @@ from stages.fetch.params import FetchParams
 from stages.params import Device
 from stages.plots.params import PlotsParams
 from stages.preprocess.params import PreprocessParams
-from stages.schema import schema
 from stages.train.params import Recipe, Seed
 from tests.project import default_params, get
 from tests.unit.allowed_values import ORDER
 from tests.unit.known_keys import AUGMENTATION, OWN, PARTS, REQUIRED, Keys
+from tools.schema import schema
 
 VALIDATOR = jsonschema.Draft7Validator(schema())
 # By the types that the stages read by.
