@@ -77,6 +77,13 @@ def test_confidences_are_counted(reliability: Figure) -> None:
     assert lower.get_xlim() == (0, 1)
 
 
+def test_bins_are_the_same_whatever_the_confidences() -> None:
+    narrow = PREDICTIONS[PREDICTIONS["confidence"].between(0.26, 0.28)]
+    right, _ = histograms(reliability_chart(BINS, narrow, 0.0).axes[1])
+    edges = [bar.get_x() for bar in right]
+    assert edges == pytest.approx([number / 20 for number in range(20)])
+
+
 def test_everything_is_named(reliability: Figure) -> None:
     upper, lower = reliability.axes
     assert upper.get_title() == "Reliability, expected calibration error 3.2%"
