@@ -3,18 +3,56 @@
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
+from stages.train.averages import average
+from stages.train.history import has_stalled
 from stages.train.params import Recipe
-from tests.unit.tiny_recipes import IMAGES, RECIPES_MADE_TINY, assembled, tiny
+from tests.project import default_params
+from tests.unit.other_values import NAMES, keys_of, with_another
+from tests.unit.tiny_recipes import IMAGES, assembled, tiny
 
 import tensorflow as tf  # isort: skip
 
 Observation = list[np.ndarray]
+# The name of the part, if any, and the dotted key.
+Key = tuple[str, str]
+
+# What other keys' values would hide: of an image that does not move, no border is to be seen.
+EFFECTIVE = {
+    "augmentation": {"translation": 2, "cutout": 4, "brightness": 0.1, "contrast": 0.1},
+    "ema_momentum": 0.5,
+    "patience": 3,
+}
+CHANGED = {
+    # So that any network can take the place of this one.
+    "augmentation": {"low_resolution_share": 0.0},
+    # Of the first two steps, too, the second is after a milestone.
+    "schedule": {"milestones": [0.25, 0.75]},
+}
+RECIPES = {
+    "airbench_small": tiny("airbench_small", **EFFECTIVE),
+    "tutorial": tiny("tutorial"),
+    "resnet20": tiny("resnet20", **CHANGED),
+    "adam": tiny("tutorial", optimizer={"name": "adam"}, schedule={"name": "cosine"}),
+    "adamw": tiny("tutorial", optimizer={"name": "adamw"}),
+}
+
+
+def part_of(recipe: Recipe, key: str) -> str:
+    """Return the name of the part that a dotted key belongs to."""
+    kind, _, _ = key.rpartition(".")
+    return getattr(getattr(recipe, kind), "name", "") if kind else ""
+
+
+# By part and key, since recipes of one part differ in nothing but values.
+KEYS: dict[Key, str] = {}
+for name, recipe in RECIPES.items():
+    for key in keys_of(recipe):
+        KEYS.setdefault((part_of(recipe, key), key), name)
 
 
 def observed(recipe: Recipe, seed: int = 0) -> Iterator[Observation]:
@@ -25,6 +63,9 @@ def observed(recipe: Recipe, seed: int = 0) -> Iterator[Observation]:
         for phase in training.phases
     ]
     yield training.model.get_weights()
+    rows = [{"epoch": epoch, "val_accuracy": 0.5} for epoch in range(1, 10)]
+    stalled = [has_stalled(rows[:epochs], training.patience) for epochs in range(10)]
+    yield [np.array([*stalled, training.kept is training.best])]
     yield [
         array
         for phase in training.phases
@@ -40,6 +81,9 @@ def observed(recipe: Recipe, seed: int = 0) -> Iterator[Observation]:
         gradients = [generator.normal(size=variable.shape) for variable in variables]
         training.optimizer.apply([tf.constant(g, tf.float32) for g in gradients], variables)
         yield [variable.numpy() for variable in variables]
+    if training.averaged:
+        average(training.averaged, training.model, training.ema_momentum, tf.constant(1000))
+        yield training.averaged.get_weights()
     answers = training.model(IMAGES[:2], training=True).numpy()
     yield [answers, *(variable.numpy() for variable in training.state)]
 
@@ -51,19 +95,12 @@ def same(one: Observation, other: Observation) -> bool:
     )
 
 
-def another(value: Any) -> Any:
-    """Return a value of the same type."""
-    if isinstance(value, list):
-        return [another(value[0]), *value[1:]]
-    return value + 1 if isinstance(value, int) else value / 2 or 0.5
-
-
 class Unchanged:
     """What the training of a recipe as it is does, trained no further than is asked for."""
 
     def __init__(self, name: str):
-        """Take the recipe's name."""
-        self.coming = observed(tiny(name))
+        """Take the name."""
+        self.coming = observed(RECIPES[name])
         self.seen: list[Observation] = []
 
     def __iter__(self) -> Iterator[Observation]:
@@ -80,29 +117,30 @@ def unchanged() -> Callable[[str], Unchanged]:
     return cache(Unchanged)
 
 
-# By model and key, since recipes of one model differ in nothing but values.
-KEYS = {
-    (recipe["model"], key): name
-    for name, recipe in RECIPES_MADE_TINY.items()
-    for key in recipe
-    if key != "model"
-}
-
-
-@pytest.mark.parametrize(("model", "key"), KEYS)
-def test_each_key_changes_the_training(
-    unchanged: Callable[[str], Unchanged], model: str, key: str
-) -> None:
-    name = KEYS[model, key]
-    value = RECIPES_MADE_TINY[name][key]
-    changed = observed(tiny(name, **{key: another(value)}))
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: " ".join(filter(None, key)))
+def test_each_key_changes_the_training(unchanged: Callable[[str], Unchanged], key: Key) -> None:
+    name = KEYS[key]
+    changed = observed(with_another(RECIPES[name], key[-1]))
     assert not all(map(same, unchanged(name), changed))
 
 
-@pytest.mark.parametrize("name", ["tutorial", "airbench_small"])
+def test_every_key_of_params_yaml_is_tried() -> None:
+    """And each part is one of a recipe there or here."""
+    written = set()
+    for recipe in default_params()["recipes"].values():
+        for key, value in recipe.items():
+            part = value.get("name", "") if isinstance(value, dict) else ""
+            names = [f"{key}.{name}" for name in value] if isinstance(value, dict) else [key]
+            written |= {(part, name) for name in names}
+    assert written <= set(KEYS)
+    for kind, names in NAMES.items():
+        assert {(name, f"{kind}.name") for name in names} <= set(KEYS)
+
+
+@pytest.mark.parametrize("name", ["tutorial", "airbench_small", "resnet20"])
 def test_the_seed_alone_changes_the_training(
     unchanged: Callable[[str], Unchanged], name: str
 ) -> None:
-    again, other = observed(tiny(name)), observed(tiny(name), seed=1)
-    assert all(map(same, islice(unchanged(name), 3), again))
-    assert not all(map(same, islice(unchanged(name), 3), other))
+    again, other = observed(RECIPES[name]), observed(RECIPES[name], seed=1)
+    assert all(map(same, unchanged(name), again))
+    assert not all(map(same, islice(unchanged(name), 4), other))

@@ -13,6 +13,7 @@ from stages import device  # First, since TensorFlow reads what it sets.
 from stages.train.params import Recipe
 from stages.train.recipes import Training
 from stages.train.run import run
+from tests.unit.other_values import keys_of, with_another
 from tests.unit.test_environment import FACTS
 from tests.unit.tiny import (
     AIRBENCH,
@@ -74,7 +75,7 @@ def assert_dropped(
     capsys.readouterr()
     change()
     killed(given)
-    assert loop.trained[2] == 0
+    assert loop.trained[2] == []
     assert capsys.readouterr().out.splitlines()[1:] == [
         f"dropped a checkpoint of other parameters, data, code or versions: {before}"
     ]
@@ -82,28 +83,16 @@ def assert_dropped(
     assert after != before
 
 
-def another(value: Any) -> Any:
-    """Return another value of the same type."""
-    if isinstance(value, list):
-        return [*value[:-1], another(value[-1])]
-    return value + 1 if isinstance(value, int) else value / 2 or 0.5
-
-
 @pytest.mark.parametrize(
     ("recipe", "key"),
-    [
-        (recipe, key)
-        for recipe in (TUTORIAL, AIRBENCH)
-        for key in type(recipe).model_fields
-        if key != "model"
-    ],
-    ids=lambda value: value if isinstance(value, str) else value.model,
+    [(recipe, key) for recipe in (TUTORIAL, AIRBENCH) for key in keys_of(recipe)],
+    ids=lambda value: value if isinstance(value, str) else value.network.name,
 )
 def test_each_parameter_of_the_recipe_counts(
     loop: Loop, capsys: pytest.CaptureFixture[str], recipe: Recipe, key: str
 ) -> None:
     given = arguments(recipe)
-    changed = recipe.model_copy(update={key: another(getattr(recipe, key))})
+    changed = with_another(recipe, key)
     assert_dropped(loop, given, lambda: given.update(recipe=changed), capsys)
 
 
@@ -201,7 +190,7 @@ def test_nothing_else_counts(
     capsys.readouterr()
     UNIMPORTANT[name](given)
     killed(given)
-    assert loop.trained[2] == 1
+    assert loop.trained[2] == [ROWS[0] | {"learning_rate": 0.1}]
     assert capsys.readouterr().out.splitlines()[1:] == [
         f"going on after epoch 1, from {checkpoint}"
     ]

@@ -1,6 +1,6 @@
 """A training of milliseconds: network and loop in place of a recipe's, and what they were given."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,8 @@ import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.train import run as run_module
-from stages.train.loop import Row
-from stages.train.params import AirbenchRecipe, Recipe, TutorialRecipe
+from stages.train.history import Row
+from stages.train.params import Recipe
 from stages.train.recipes import Training
 from tests.project import default_params
 
@@ -24,8 +24,8 @@ ROWS: list[Row] = [
     {"epoch": 2, "loss": 1 / 3, "accuracy": 2 / 3, "val_loss": 1234567.8, "val_accuracy": 1.0},
 ]
 RECIPES = default_params()["recipes"]
-TUTORIAL = TutorialRecipe.model_validate(RECIPES["tutorial"] | {"epochs": 2})
-AIRBENCH = AirbenchRecipe.model_validate(RECIPES["airbench_small"] | {"epochs": 2})
+TUTORIAL = Recipe.model_validate(RECIPES["tutorial"] | {"epochs": 2})
+AIRBENCH = Recipe.model_validate(RECIPES["airbench_small"] | {"epochs": 2})
 
 
 class Killed(BaseException):
@@ -84,12 +84,17 @@ class Loop:
         return self.training
 
     def train(
-        self, training: Training, images: np.ndarray, labels: np.ndarray, finished: int = 0
+        self,
+        training: Training,
+        images: np.ndarray,
+        labels: np.ndarray,
+        finished: Sequence[Row] = (),
     ) -> Iterator[Row]:
         """Go through the epochs that are left."""
         assert training is self.training
-        self.trained = images, labels, finished
-        for row in self.rows[finished:]:
+        # A copy, since the caller's grows.
+        self.trained = images, labels, [*finished]
+        for row in self.rows[len(finished) :]:
             self.note()
             if row["epoch"] > self.killed_after:
                 raise self.failure

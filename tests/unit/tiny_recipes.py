@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
-from stages.train.params import RECIPES, Recipe
+from stages.train.params import Recipe
 from stages.train.recipes import Training, assemble
 from tests.project import default_params
 
@@ -14,32 +14,56 @@ import keras  # isort: skip
 IMAGES = np.random.default_rng(0).random((5, 32, 32, 3), np.float32)
 LABELS = np.array([3, 1, 4, 1, 5], np.uint8)
 
-# Two steps an epoch. The smallest values of params.yaml show in no float32, so they are larger.
-TINY = {
-    "tutorial": {"filters": 2, "dense_units": 3, "epsilon": 1e-3, "batch_size": 3, "epochs": 2},
+# The smallest values of params.yaml show in no float32, so they are larger.
+NETWORKS = {
+    "tutorial": {"filters": [2, 3, 2], "pool_after": [1, 3], "dense_units": 3},
     "airbench": {
         "widths": [2, 3, 4],
         "whitening_images": 3,
         "whitening_epochs": 1,
-        "low_resolution": 9,
-        "low_resolution_share": 0.5,
         "batch_norm_epsilon": 0.1,
-        "weight_decay": 0.01,
+    },
+    "resnet": {"depth": 8, "width": 2},
+}
+OPTIMIZERS = {
+    "rmsprop": {"epsilon": 1e-3},
+    "sgd": {"weight_decay": 0.01},
+    "muon": {"sgd_weight_decay": 0.01},
+}
+SMALL_SIDES = {"airbench": 9, "resnet": 5}
+
+
+def made_tiny(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe with tiny parts, two steps an epoch; half of the epochs on small images."""
+    network, optimizer = recipe["network"]["name"], recipe["optimizer"]["name"]
+    side = SMALL_SIDES.get(network)
+    low = {"low_resolution": side, "low_resolution_share": 0.5} if side else {}
+    changed = {
+        "network": NETWORKS[network],
+        "optimizer": OPTIMIZERS[optimizer],
+        "augmentation": low,
         "batch_size": 3,
         "epochs": 2,
-    },
-}
+    }
+    return merged(recipe, changed)
+
+
+def merged(recipe: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe, some of its keys and of its parts' keys replaced."""
+    return recipe | {
+        key: recipe[key] | value if isinstance(value, dict) else value
+        for key, value in changed.items()
+    }
 
 
 RECIPES_MADE_TINY: dict[str, dict[str, Any]] = {
-    name: recipe | TINY[recipe["model"]] for name, recipe in default_params()["recipes"].items()
+    name: made_tiny(recipe) for name, recipe in default_params()["recipes"].items()
 }
 
 
-def tiny(name: str, **settings: Any) -> Recipe:
-    """Return a recipe, made tiny, some of its parameters replaced."""
-    recipe = RECIPES_MADE_TINY[name] | settings
-    return RECIPES[recipe["model"]](**recipe)
+def tiny(name: str, **changed: Any) -> Recipe:
+    """Return a recipe, made tiny, some of its keys and of its parts' keys replaced."""
+    return Recipe.model_validate(merged(RECIPES_MADE_TINY[name], changed))
 
 
 def assembled(recipe: Recipe, seed: int = 0, on_cpu: bool = False) -> Training:
