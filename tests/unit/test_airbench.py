@@ -1,10 +1,13 @@
 """The network of airbench94: its layers and the weights that it starts from."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.models import airbench
+from stages.models.airbench import Airbench
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip
@@ -22,11 +25,16 @@ def images() -> np.ndarray:
     return images * spread + offset
 
 
-def build(images: np.ndarray, seed: int = 0, on_cpu: bool = True) -> keras.Model:
-    generator = np.random.default_rng(seed)
-    return airbench.build(
-        WIDTHS, MOMENTUM, EPSILON, images, WHITENING_EPSILON, generator, on_cpu=on_cpu
-    )
+def build(images: np.ndarray, seed: int = 0, on_cpu: bool = True, **changed: Any) -> keras.Model:
+    """Return a tiny network, some of its parameters changed."""
+    settings = {
+        "widths": WIDTHS,
+        "whitening_epsilon": WHITENING_EPSILON,
+        "batch_norm_momentum": MOMENTUM,
+        "batch_norm_epsilon": EPSILON,
+    }
+    network = Airbench.model_validate({"name": "airbench"} | settings | changed)
+    return network.build(images, np.random.default_rng(seed), on_cpu)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +44,8 @@ def model(images: np.ndarray) -> keras.Model:
 
 
 def test_airbench94_has_the_published_size(images: np.ndarray) -> None:
-    model = airbench.build([64, 256, 256], 0.6, 1e-12, images, 5e-4, np.random.default_rng(0), True)
+    """By default, which is as in the paper."""
+    model = Airbench(name="airbench").build(images, np.random.default_rng(0), on_cpu=True)
     # 24 biases, six convolutions, six offsets and the head learn.
     convolutions = 9 * (24 * 64 + 64 * 64 + 64 * 256 + 3 * 256 * 256)
     trainable = 24 + convolutions + 2 * 64 + 4 * 256 + 2560
@@ -128,7 +137,7 @@ def test_first_layer_whitens_normalized_images(images: np.ndarray, model: keras.
 
 
 def test_whitening_decorrelates_patches(images: np.ndarray) -> None:
-    model = airbench.build([3, 5, 4], 0.6, 1e-12, images, 5e-4, np.random.default_rng(0), True)
+    model = build(images, whitening_epsilon=5e-4)
     normalization = model.layers[1]
     outputs = model.get_layer("whitening")(normalization(images)).numpy()
     first = outputs[..., :12].reshape(-1, 12).astype(np.float64)
@@ -171,7 +180,7 @@ def test_convolutions_start_by_passing_their_inputs_on(model: keras.Model) -> No
 
 
 def test_weights_of_the_head_are_uniform_with_deviation_1(images: np.ndarray) -> None:
-    model = airbench.build([1, 1, 80], 0.6, 1.0, images[:2], 0.1, np.random.default_rng(0), True)
+    model = build(images[:2], widths=[1, 1, 80])
     kernel = model.get_layer("logits").kernel.numpy()
     assert kernel.shape == (80, 10)
     assert kernel.std() == pytest.approx(1, 1e-5)

@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import norm
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
-from stages.models import airbench
+from stages.models.airbench import Airbench
+from stages.train.recipes import at_side
 
 import keras  # isort: skip
 
@@ -29,7 +30,15 @@ def images() -> np.ndarray:
 def model(images: np.ndarray, request: pytest.FixtureRequest) -> keras.Model:
     """Return a tiny network of random weights; the whitening images are the first four."""
     generator = np.random.default_rng(1)
-    model = airbench.build(WIDTHS, MOMENTUM, EPSILON, images[:4], 0.1, generator, request.param)
+    network = Airbench(
+        name="airbench",
+        widths=WIDTHS,
+        whitening_images=4,
+        whitening_epsilon=0.1,
+        batch_norm_momentum=MOMENTUM,
+        batch_norm_epsilon=EPSILON,
+    )
+    model = network.build(images, generator, request.param)
     for variable in model.variables:
         if "moving_variance" in variable.path:
             variable.assign(generator.uniform(0.5, 2, variable.shape))
@@ -89,7 +98,7 @@ def test_answers_are_those_of_the_papers_network(
         mean = weights[f"{name}_normalization/moving_mean"]
         return (x - mean) / np.sqrt(weights[f"{name}_normalization/moving_variance"] + EPSILON)
 
-    smaller = airbench.at_side(model, side)
+    smaller = at_side(model, side)
     assert smaller.input_shape == (None, side, side, 3)
     part = images[:, :side, :side]
     expected = expected_answers(weights, part, images[:4], by_moving_statistics)
@@ -119,7 +128,7 @@ def test_a_training_step_normalizes_by_its_batch(model: keras.Model, images: np.
 
 
 def test_network_at_another_side_shares_its_weights(model: keras.Model) -> None:
-    small = airbench.at_side(model, 24)
+    small = at_side(model, 24)
     assert small.input_shape == (None, 24, 24, 3)
     assert small.output_shape == (None, 10)
     assert small.weights == model.weights

@@ -9,11 +9,12 @@ import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.errors import InputError
-from stages.models import tutorial
+from stages.models.tutorial import Tutorial
 from stages.train.checkpoint import Checkpoint
 from stages.train.recipes import Training
 from tests.unit.disk import leave_free
 from tests.unit.reader import read_output
+from tests.unit.tiny_recipes import IMAGES
 
 import keras  # isort: skip
 
@@ -31,7 +32,8 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkpoint:
 
 def tiny_training(seed: int) -> Training:
     keras.utils.set_random_seed(seed)
-    model = tutorial.build(2, 4, 0.25, 0.5)
+    network = Tutorial(name="tutorial", filters=[2, 2, 2], dense_units=4)
+    model = network.build(IMAGES, np.random.default_rng(seed), on_cpu=False)
     return Training(model, keras.optimizers.RMSprop(), keras.losses.CategoricalCrossentropy(), [])
 
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
-from stages.train.batches import Batch, Shuffled
+from stages.train.augmentation import Augmentation
+from stages.train.batches import Batch, Batches
+from stages.train.history import Row
 from stages.train.loop import VALIDATION_BATCH_SIZE, prepared_ahead, train
 from stages.train.recipes import Phase, Training
 from tests.unit.eager import without_graphs as without_graphs
@@ -15,6 +17,7 @@ import keras  # isort: skip
 import tensorflow as tf  # isort: skip
 
 RATE, EPOCHS = 2.0, 3
+PLAIN = Augmentation()
 NONE = np.empty((0, 2, 2, 3), np.float32), np.empty(0, np.uint8)
 
 
@@ -36,7 +39,7 @@ def optimizer(steps: int) -> keras.optimizers.Optimizer:
     return keras.optimizers.SGD(keras.optimizers.schedules.PolynomialDecay(RATE, steps, 0.0))
 
 
-def trained_alone(model: keras.Model, batches: Shuffled, epochs: int = EPOCHS) -> Training:
+def trained_alone(model: keras.Model, batches: Batches, epochs: int = EPOCHS) -> Training:
     phases = [Phase(range(epochs), model, model.trainable_variables, batches)]
     loss = keras.losses.CategoricalCrossentropy()
     return Training(model, optimizer(epochs * len(batches)), loss, phases)
@@ -77,7 +80,7 @@ def test_rows_are_those_of_softmax_regression() -> None:
     """The last batch of 1 image counts a third of one of 3; validation takes three batches."""
     images, labels = examples(10, 0)
     validation = examples(2 * VALIDATION_BATCH_SIZE + 1, 1)
-    batches = Shuffled(images, labels, 3, seed=0)
+    batches = Batches(images, labels, 3, PLAIN, seed=0)
     rows = list(train(trained_alone(network(2), batches), *validation))
 
     regression = Regression()
@@ -86,8 +89,8 @@ def test_rows_are_those_of_softmax_regression() -> None:
     for epoch, row in enumerate(rows):
         first_rate = RATE * (1 - step / steps)
         sums = np.zeros(2)
-        for index in batches.order(epoch):
-            sums += regression.step(images[index], labels[index], RATE * (1 - step / steps))
+        for batch in batches.epoch(epoch):
+            sums += regression.step(*batch, RATE * (1 - step / steps))
             step += 1
         _, loss, correct = regression.measured(*validation)
         expected = {
@@ -108,7 +111,7 @@ def test_rows_are_those_of_softmax_regression() -> None:
 
 @pytest.mark.usefixtures("without_graphs")
 def test_without_validation_images_a_row_says_nothing_of_them() -> None:
-    rows = train(trained_alone(network(2), Shuffled(*examples(4, 0), 4, seed=0), 1), *NONE)
+    rows = train(trained_alone(network(2), Batches(*examples(4, 0), 4, PLAIN, seed=0), 1), *NONE)
     for row in rows:
         assert list(row) == ["epoch", "loss", "accuracy", "learning_rate"]
 
@@ -131,18 +134,20 @@ def test_layers_know_whether_they_train() -> None:
     before = mode.compiled
     images, _ = examples(4, 0)
     labels = np.array([3, 3, 3, 5], np.uint8)
-    training = trained_alone(model, Shuffled(images, labels, 3, seed=0), epochs=1)
+    training = trained_alone(model, Batches(images, labels, 3, PLAIN, seed=0), epochs=1)
     (row,) = train(training, images, labels)
     assert (row["accuracy"], row["val_accuracy"]) == (0.75, 0.25)
     assert mode.compiled == before + 2
 
 
-class Fixed(Shuffled):
+class Fixed(Batches):
     """One batch, its labels those of the epoch."""
 
     def __init__(self, side: int, labels: list[int]) -> None:
         """Take a label for each epoch."""
-        super().__init__(np.ones((1, side, side, 3), np.float32), np.zeros(1, np.uint8), 1, 0)
+        super().__init__(
+            np.ones((1, side, side, 3), np.float32), np.zeros(1, np.uint8), 1, PLAIN, 0
+        )
         self.by_epoch = labels
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
@@ -193,7 +198,8 @@ def test_finished_epochs_are_not_trained_again(
     training = phased()
     kernel, bias = training.model.trainable_variables
     images = np.empty((0, 4, 4, 3), np.float32)
-    rows = list(train(training, images, np.empty(0, np.uint8), finished))
+    before: list[Row] = [{"epoch": epoch + 1} for epoch in range(finished)]
+    rows = list(train(training, images, np.empty(0, np.uint8), before))
     assert [row["epoch"] for row in rows] == [1, 2, 3][finished:]
     # The optimizer is as new, so its rate begins at the start.
     rates = [RATE, RATE * 2 / 3, RATE / 3][: 3 - finished]
@@ -209,5 +215,5 @@ def test_finished_epochs_are_not_trained_again(
 def test_an_epochs_end_waits_for_no_tuning() -> None:
     """Where tf.data tunes, the end of an epoch waits for its sleeping thread, now and then only."""
     model = network(2)
-    phase = Phase(range(1), model, model.trainable_variables, Shuffled(*examples(4, 0), 2, 0))
+    phase = Phase(range(1), model, model.trainable_variables, Batches(*examples(4, 0), 2, PLAIN, 0))
     assert prepared_ahead(phase, 0).options().autotune.enabled is False

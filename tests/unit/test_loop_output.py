@@ -14,7 +14,8 @@ import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.errors import TrainingError
-from stages.train.batches import Batch, Shuffled
+from stages.train.augmentation import Augmentation
+from stages.train.batches import Batch, Batches
 from stages.train.loop import train
 from stages.train.recipes import Phase, Training
 from tests.unit.eager import without_graphs as without_graphs
@@ -28,12 +29,12 @@ LABELS = np.array([0, 1, 2, 3], np.uint8)
 NO_IMAGES = np.empty((0, 1, 1, 3), np.float32)
 
 
-class Given(Shuffled):
+class Given(Batches):
     """The pixels of the epoch, all alike, in two batches; it lasts 1.26 s by the clock."""
 
     def __init__(self, pixels: list[float], clock: list[float]) -> None:
         """Take a pixel for each epoch."""
-        super().__init__(np.zeros((4, 1, 1, 3), np.float32), LABELS, 2, 0)
+        super().__init__(np.zeros((4, 1, 1, 3), np.float32), LABELS, 2, Augmentation(), 0)
         self.pixels, self.clock = pixels, clock
 
     def epoch(self, epoch: int) -> Iterator[Batch]:

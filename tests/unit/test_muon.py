@@ -67,7 +67,7 @@ def test_orthogonalized_damps_what_is_next_to_zero() -> None:
 def test_variables_with_a_rate_take_nesterov_steps() -> None:
     start = np.array([1.0, -2.0, 3.0], np.float32)
     ours, theirs = keras.Variable(start, name="beta"), keras.Variable(start, name="beta")
-    muon = Muon(constant(0.5), 0.6, 3, {"beta": constant(0.1)}, 0.85, 0.0)
+    muon = Muon(constant(0.5), 0.6, 3, {"beta": (constant(0.1), 0.1)}, 0.85, 0.0)
     sgd = keras.optimizers.SGD(0.1, momentum=0.85, nesterov=True)
     for step in range(5):
         gradient = tf.constant(start * (step - 2))
@@ -77,10 +77,10 @@ def test_variables_with_a_rate_take_nesterov_steps() -> None:
 
 
 def test_weight_decay_falls_with_the_rate() -> None:
-    """Decay / first rate of a variable is added to its gradient: rate times that is subtracted."""
+    """Decay / peak rate of a variable is added to its gradient: rate times that is subtracted."""
     expected = np.array([1.0, -2.0, 3.0])
     variable = keras.Variable(expected.astype(np.float32), name="beta")
-    muon = Muon(constant(0.5), 0.6, 3, {"beta": falling(0.2, 4)}, 0.7, 0.01)
+    muon = Muon(constant(0.5), 0.6, 3, {"beta": (falling(0.2, 4), 0.2)}, 0.7, 0.01)
     velocity = np.zeros(3)
     for step, rate in enumerate([0.2, 0.15, 0.1, 0.05, 0.0, 0.0]):
         gradient = np.array([0.5, 1.0, -1.5]) * (step - 1)
@@ -96,7 +96,7 @@ def test_kernels_take_steps_of_muon() -> None:
     generator = np.random.default_rng(0)
     expected = generator.normal(size=(3, 2, 5, 16))
     kernel = keras.Variable(expected.astype(np.float32), name="kernel")
-    muon = Muon(falling(0.24, 4), 0.6, 3, {"beta": constant(0.1)}, 0.85, 0.5)
+    muon = Muon(falling(0.24, 4), 0.6, 3, {"beta": (constant(0.1), 0.1)}, 0.85, 0.5)
     velocity = np.zeros(expected.shape)
     for rate in (0.24, 0.18, 0.12, 0.06, 0.0, 0.0):
         gradient = generator.normal(size=expected.shape)
@@ -109,21 +109,21 @@ def test_kernels_take_steps_of_muon() -> None:
     assert np.linalg.norm(kernel.numpy()) == pytest.approx(4, 1e-5)
 
 
-def test_the_end_of_its_path_chooses_a_variables_rate() -> None:
-    """The first end that fits; each variable has a velocity of its own."""
-    names = ["a_bias", "bias_a", "other_a_bias"]
+def test_its_path_chooses_a_variables_rate() -> None:
+    """The whole of it; each variable has a velocity of its own."""
+    names = ["bias", "other_bias", "bias_of_another", "last"]
     variables = [keras.Variable(np.full((1, 1, 1, 1), 3.0, np.float32), name=n) for n in names]
-    rates = {"other_a_bias": constant(0.5), "bias": constant(0.1)}
-    muon = Muon(constant(0.2), 0.0, 1, rates, 0.0, 0.0)
-    muon.apply([tf.constant(float(i), shape=(1, 1, 1, 1)) for i in (1, 2, 3)], variables)
+    schedules = {"last": (constant(0.5), 0.5), "bias": (constant(0.1), 0.1)}
+    muon = Muon(constant(0.2), 0.0, 1, schedules, 0.0, 0.0)
+    muon.apply([tf.constant(float(i), shape=(1, 1, 1, 1)) for i in (1, 2, 2, 3)], variables)
     found = [variable.numpy().item() for variable in variables]
-    # SGD: 3 - 0.1 * 1; Muon: 1 - 0.2 * (3.4445 - 4.775 + 2.0315); SGD: 3 - 0.5 * 3.
-    assert found == pytest.approx([2.9, 0.8598, 1.5], 1e-5)
+    # SGD: 3 - 0.1 * 1; Muon: 1 - 0.2 * (3.4445 - 4.775 + 2.0315), twice; SGD: 3 - 0.5 * 3.
+    assert found == pytest.approx([2.9, 0.8598, 0.8598, 1.5], 1e-5)
 
 
 def test_velocities_belong_to_the_optimizers_variables() -> None:
     variable = keras.Variable(np.ones(2, np.float32), name="beta")
-    muon = Muon(constant(0.5), 0.6, 3, {"beta": constant(0.1)}, 0.85, 0.0, name="optimizer")
+    muon = Muon(constant(0.5), 0.6, 3, {"beta": (constant(0.1), 0.1)}, 0.85, 0.0, name="optimizer")
     muon.build([variable])
     muon.build([variable])
     assert muon.name == "optimizer"

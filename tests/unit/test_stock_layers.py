@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
-from stages.models import airbench
+from stages.models.airbench import Airbench
 from stages.models.stock_layers import with_stock_layers
 from stages.train.saving import save_model
 
@@ -23,7 +23,8 @@ def images() -> np.ndarray:
 def model(images: np.ndarray) -> keras.Model:
     """Return a tiny airbench network of random weights, made for a CPU."""
     generator = np.random.default_rng(0)
-    model = airbench.build([2, 4, 3], 0.6, 0.1, images, 5e-4, generator, True)
+    network = Airbench(name="airbench", widths=[2, 4, 3], batch_norm_epsilon=0.1)
+    model = network.build(images, generator, on_cpu=True)
     for variable in model.variables:
         if not variable.path.startswith("normalization"):
             variable.assign(generator.uniform(0.1, 1, variable.shape))
