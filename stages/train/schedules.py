@@ -31,18 +31,18 @@ class ScheduleSection(Section):
         from stages.train.warmup import Warmup
 
         warmup = self.warmup_epochs * steps
-        falling = self.after_warmup(peak, max(1, epochs * steps - warmup))
+        falling = self.after_warmup(peak, max(1, epochs * steps - warmup), warmup)
         return Warmup(falling, peak, warmup) if warmup else falling
 
-    def after_warmup(self, peak: float, steps: int) -> "LearningRateSchedule":
-        """Return the schedule over a number of steps, from the peak on."""
+    def after_warmup(self, peak: float, steps: int, warmup: int) -> "LearningRateSchedule":
+        """Return the schedule over `steps` from the peak on, after `warmup` steps."""
         raise NotImplementedError
 
 
 class Constant(ScheduleSection):
     name: Literal["constant"]
 
-    def after_warmup(self, peak: float, steps: int) -> "LearningRateSchedule":
+    def after_warmup(self, peak: float, steps: int, warmup: int) -> "LearningRateSchedule":
         """Return a schedule that stays at the peak."""
         from keras.optimizers.schedules import PolynomialDecay
 
@@ -53,7 +53,7 @@ class Linear(ScheduleSection):
     name: Literal["linear"]
     final_share: Fraction = 0.0
 
-    def after_warmup(self, peak: float, steps: int) -> "LearningRateSchedule":
+    def after_warmup(self, peak: float, steps: int, warmup: int) -> "LearningRateSchedule":
         """Return a straight line from the peak to its final share."""
         from keras.optimizers.schedules import PolynomialDecay
 
@@ -66,7 +66,7 @@ class Cosine(ScheduleSection):
     name: Literal["cosine"]
     final_share: Fraction = 0.0
 
-    def after_warmup(self, peak: float, steps: int) -> "LearningRateSchedule":
+    def after_warmup(self, peak: float, steps: int, warmup: int) -> "LearningRateSchedule":
         """Return half a cosine from the peak to its final share."""
         from keras.optimizers.schedules import CosineDecay
 
@@ -87,11 +87,11 @@ class Step(ScheduleSection):
     )
     factor: Inside = 0.1
 
-    def after_warmup(self, peak: float, steps: int) -> "LearningRateSchedule":
-        """Return the peak, multiplied by the factor at each milestone, a share of the steps."""
+    def after_warmup(self, peak: float, steps: int, warmup: int) -> "LearningRateSchedule":
+        """Return the peak, multiplied by the factor at each milestone, a share of all steps."""
         from keras.optimizers.schedules import PiecewiseConstantDecay
 
         # Keras changes the rate after the step of a boundary.
-        boundaries = [round(share * steps) - 1 for share in self.milestones]
+        boundaries = [round(share * (warmup + steps)) - warmup - 1 for share in self.milestones]
         rates = [peak * self.factor**drops for drops in range(len(boundaries) + 1)]
         return PiecewiseConstantDecay(boundaries, rates)
