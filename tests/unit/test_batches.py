@@ -5,17 +5,23 @@ import pytest
 from scipy import stats
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
-from stages.train.batches import FlippedAndTranslated, Shuffled, shrunk
+from stages.train.augmentation import Augmentation
+from stages.train.batches import Batches, shrunk
 
 import tensorflow as tf  # isort: skip
 
 Numbers = np.ndarray
+PLAIN = Augmentation()
 
 
-def test_shuffled_gives_every_image_once_in_another_order_each_epoch() -> None:
+def alternating(translation: int) -> Augmentation:
+    return Augmentation(flip="alternating", translation=translation)
+
+
+def test_an_epoch_gives_every_image_once_in_another_order_each_epoch() -> None:
     labels = np.arange(50, dtype=np.uint8)
     images = np.repeat(labels, 3072).reshape(50, 32, 32, 3).astype(np.float32)
-    batches = Shuffled(images, labels, 16, seed=0)
+    batches = Batches(images, labels, 16, PLAIN, seed=0)
     epochs = [list(batches.epoch(number)) for number in (0, 1, 0)]
     assert [len(batch) for _, batch in epochs[0]] == [16, 16, 16, 2]
     assert len(batches) == 4
@@ -34,8 +40,8 @@ def test_shuffled_gives_every_image_once_in_another_order_each_epoch() -> None:
 def test_only_the_last_batch_is_smaller(images: int, batch_size: int, sizes: list[int]) -> None:
     arrays = np.zeros((images, 4, 4, 3), np.float32), np.zeros(images, np.uint8)
     for batches in (
-        Shuffled(*arrays, batch_size, seed=0),
-        FlippedAndTranslated(*arrays, batch_size, 1, seed=0),
+        Batches(*arrays, batch_size, PLAIN, seed=0),
+        Batches(*arrays, batch_size, alternating(1), seed=0),
     ):
         assert len(batches) == len(sizes)
         assert [picked.shape for picked, _ in batches.epoch(0)] == [(n, 4, 4, 3) for n in sizes]
@@ -45,18 +51,18 @@ def test_only_the_last_batch_is_smaller(images: int, batch_size: int, sizes: lis
 def test_seed_and_epoch_alone_decide_the_order() -> None:
     arrays = np.zeros((40, 1, 1, 3), np.float32), np.arange(40, dtype=np.uint8)
     orders = {
-        (kind, seed, epoch): np.concatenate(batches.order(epoch)).tolist()
+        (kind, seed, epoch): np.concatenate([index for _, index in batches.epoch(epoch)]).tolist()
         for seed in (0, 1)
         for kind, batches in (
-            ("shuffled", Shuffled(*arrays, 16, seed)),
+            ("plain", Batches(*arrays, 16, PLAIN, seed)),
             # Another batch size, another translation.
-            ("augmented", FlippedAndTranslated(*arrays, 7, 0, seed)),
+            ("augmented", Batches(*arrays, 7, alternating(0), seed)),
         )
         for epoch in (3, 0, 1)
     }
     for seed in (0, 1):
         for epoch in (0, 1, 3):
-            assert orders["shuffled", seed, epoch] == orders["augmented", seed, epoch]
+            assert orders["plain", seed, epoch] == orders["augmented", seed, epoch]
     assert len({tuple(order) for order in orders.values()}) == 6
 
 
@@ -66,7 +72,7 @@ def test_flip_alternates_and_half_start_flipped() -> None:
     images = np.random.default_rng(0).random((200, 9, 9, 3), np.float32)
     sides = np.empty((2, 4, 200), bool)
     for seed in range(2):
-        batches = FlippedAndTranslated(images, labels, 64, 0, seed)
+        batches = Batches(images, labels, 64, alternating(0), seed)
         for epoch in range(4):
             for picked, index in batches.epoch(epoch):
                 flipped = (picked == images[index][:, :, ::-1]).all((1, 2, 3))
@@ -82,7 +88,7 @@ def test_translation_moves_by_up_to_its_pixels() -> None:
     labels = np.zeros(400, np.uint8)
     row, column = np.mgrid[:32, :32].astype(np.float32)
     image = np.stack([row, column, column], axis=-1)
-    batches = FlippedAndTranslated(np.repeat(image[None], 400, 0), labels, 400, 2, seed=0)
+    batches = Batches(np.repeat(image[None], 400, 0), labels, 400, alternating(2), seed=0)
     (picked, _), *_ = batches.epoch(0)
     centre = picked[:, 16, 16]
     mirrored = picked[:, 16, 17, 1] < picked[:, 16, 16, 1]
@@ -100,7 +106,7 @@ def test_every_image_is_cut_from_its_mirrored_surroundings() -> None:
     labels = np.arange(30, dtype=np.uint8)
     images = np.random.default_rng(0).random((30, 6, 6, 3), np.float32)
     for epoch in range(2):
-        for picked, index in FlippedAndTranslated(images, labels, 8, 2, seed=0).epoch(epoch):
+        for picked, index in Batches(images, labels, 8, alternating(2), seed=0).epoch(epoch):
             assert picked.dtype == np.float32
             for found, original in zip(picked, images[index], strict=True):
                 padded = np.pad(original, ((2, 2), (2, 2), (0, 0)), mode="reflect")
@@ -123,7 +129,7 @@ def translated(count: int, translation: int, epoch: int, seed: int = 0) -> tuple
     """
     row, column = np.mgrid[:SIDE, :SIDE].astype(np.float32)
     images = np.repeat(np.stack([row, column, column], axis=-1)[None], count, axis=0)
-    batches = FlippedAndTranslated(images, np.arange(count), 500, translation, seed)
+    batches = Batches(images, np.arange(count), 500, alternating(translation), seed)
     down, right, flipped = np.empty(count, int), np.empty(count, int), np.empty(count, bool)
     middle = SIDE // 2
     for picked, index in batches.epoch(epoch):
@@ -161,7 +167,7 @@ def test_translations_of_epochs_and_seeds_are_independent(other: dict[str, int])
 def test_the_places_of_a_batch_have_no_translations_of_their_own() -> None:
     """Neither in another batch nor in another epoch."""
     images = np.random.default_rng(0).random((1, 9, 9, 3), np.float32).repeat(80, axis=0)
-    batches = FlippedAndTranslated(images, np.zeros(80), 40, 2, seed=0)
+    batches = Batches(images, np.zeros(80), 40, alternating(2), seed=0)
     (one, _), (other, _) = batches.epoch(0)
     later, _ = next(batches.epoch(2))
     for picked in (other, later):
