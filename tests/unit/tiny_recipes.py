@@ -10,6 +10,7 @@ from stages.train.recipes import Training, assemble
 from tests.project import default_params
 
 import keras  # isort: skip
+import tensorflow as tf  # isort: skip
 
 IMAGES = np.random.default_rng(0).random((5, 32, 32, 3), np.float32)
 LABELS = np.array([3, 1, 4, 1, 5], np.uint8)
@@ -70,3 +71,19 @@ def assembled(recipe: Recipe, seed: int = 0, on_cpu: bool = False) -> Training:
     """Return what `recipe` trains on the images, its weights and dropout always the same."""
     keras.utils.set_random_seed(0)
     return assemble(recipe, IMAGES, LABELS, seed, on_cpu)
+
+
+def gradients(training: Training, step: int) -> list[np.ndarray]:
+    """Return a random gradient for each variable, others at each step."""
+    generator = np.random.default_rng(step)
+    return [
+        generator.normal(size=variable.shape).astype(np.float32)
+        for variable in training.model.trainable_variables
+    ]
+
+
+def stepped(training: Training, of_step: list[np.ndarray]) -> list[np.ndarray]:
+    """Take one step by the gradients, and return what the variables are then."""
+    variables = training.model.trainable_variables
+    training.optimizer.apply([tf.constant(gradient) for gradient in of_step], variables)
+    return [variable.numpy() for variable in variables]
