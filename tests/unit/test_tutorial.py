@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
-from stages.models import tutorial
+from stages.models.tutorial import Tutorial
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip
@@ -32,8 +33,15 @@ TUTORIAL = [
 ]
 
 
+def build(**settings: Any) -> keras.Model:
+    """Return the network, which does not depend on the images."""
+    network = Tutorial.model_validate({"name": "tutorial"} | settings)
+    return network.build(np.empty((0, 32, 32, 3)), np.random.default_rng(0), on_cpu=False)
+
+
 def test_tutorial_is_the_tutorials_network() -> None:
-    model = tutorial.build(64, 512, 0.25, 0.5)
+    """By default."""
+    model = build()
     assert model.count_params() == 2_180_746
     assert sum(int(tf.size(weight)) for weight in model.trainable_weights) == 2_179_338
     assert len(model.layers) == len(TUTORIAL)
@@ -93,7 +101,7 @@ LAYERS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.fixture(scope="module")
 def model() -> keras.Model:
-    return tutorial.build(5, 7, 0.2, 0.6)
+    return build(filters=[5, 5, 5], dense_units=7, dropout=0.2, dense_dropout=0.6)
 
 
 def test_each_layer_is_the_tutorials(model: keras.Model) -> None:
