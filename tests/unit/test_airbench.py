@@ -45,7 +45,8 @@ def model(images: np.ndarray) -> keras.Model:
 
 def test_airbench94_has_the_published_size(images: np.ndarray) -> None:
     """By default, which is as in the paper."""
-    model = Airbench(name="airbench").build(images, np.random.default_rng(0), on_cpu=True)
+    network = Airbench.model_validate({"name": "airbench"})
+    model = network.build(images, np.random.default_rng(0), on_cpu=True)
     # 24 biases, six convolutions, six offsets and the head learn.
     convolutions = 9 * (24 * 64 + 64 * 64 + 64 * 256 + 3 * 256 * 256)
     trainable = 24 + convolutions + 2 * 64 + 4 * 256 + 2560

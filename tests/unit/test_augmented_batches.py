@@ -88,7 +88,7 @@ def test_images_are_cut_from_their_surroundings(
     images: np.ndarray, border: str, mode: str, flip: str, epoch: int
 ) -> None:
     """Mirrored, or black exactly where nothing is; moved by up to 2 pixels, in all 25 ways."""
-    settings = {"translation": 2, "border": border, "flip": flip}
+    settings: dict[str, Any] = {"translation": 2, "border": border, "flip": flip}
     many = np.tile(INDEX, 5)
     found = augmented(images, epoch=epoch, index=many, **settings)
     assert found.dtype == np.float32

@@ -32,7 +32,7 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkpoint:
 
 def tiny_training(seed: int) -> Training:
     keras.utils.set_random_seed(seed)
-    network = Tutorial(name="tutorial", filters=[2, 2, 2], dense_units=4)
+    network = Tutorial.model_validate({"name": "tutorial", "filters": [2, 2, 2], "dense_units": 4})
     model = network.build(IMAGES, np.random.default_rng(seed), on_cpu=False)
     return Training(model, keras.optimizers.RMSprop(), keras.losses.CategoricalCrossentropy(), [])
 

@@ -63,6 +63,25 @@ def test_phases_share_their_weights_and_order(airbench_small: Training) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("optimizer", ["rmsprop", "sgd", "adam", "adamw", "muon"])
+def test_what_has_done_learning_stays_as_it_is(optimizer: str) -> None:
+    """Nor does it decay; everything else goes on, with any optimizer."""
+    decay = {} if optimizer == "muon" else {"weight_decay": 0.1}
+    recipe = tiny("airbench_small", optimizer={"name": optimizer, **decay})
+    training = assembled(recipe)
+    # One epoch trains all, the other one all but the bias.
+    for phase, left in zip(training.phases, (set(), {"whitening/bias"}), strict=True):
+        before = {v.path: v.numpy() for v in training.model.trainable_variables}
+        gradients = [tf.ones(variable.shape) for variable in phase.variables]
+        training.optimizer.apply(gradients, phase.variables)
+        same = {
+            variable.path
+            for variable in training.model.trainable_variables
+            if np.array_equal(variable.numpy(), before[variable.path])
+        }
+        assert same == left
+
+
 def test_first_epochs_see_the_images_shrunk() -> None:
     side = 20
     low = {"low_resolution": side, "translation": 0}

@@ -53,6 +53,24 @@ def test_a_training_goes_on_from_its_state(name: str) -> None:
     assert sum(changed) > len(changed) / 2
 
 
+def test_averages_and_best_weights_belong_to_the_state() -> None:
+    """They start as the network's weights, in networks of Keras's own layers."""
+    plain = assembled(tiny("airbench_small"), on_cpu=True)
+    training = assembled(tiny("airbench_small", ema_momentum=0.5, keep="best"), on_cpu=True)
+    assert training.averaged
+    assert training.best
+    for copy in (training.averaged, training.best):
+        assert not {id(v) for v in copy.weights} & {id(v) for v in training.model.weights}
+        np.testing.assert_equal(copy.get_weights(), training.model.get_weights())
+        assert "WinogradConv2D" not in {type(layer).__name__ for layer in copy.layers}
+    weights = len(plain.model.weights)
+    assert len(training.state) == len(plain.state) + 2 * weights
+    assert len({id(variable) for variable in training.state}) == len(training.state)
+    # That there are copies changes nothing of what is trained.
+    for one, other in zip(plain.state, training.state, strict=False):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
 def settings_of(training: Training, kind: str, *names: str) -> list[tuple[object, ...]]:
     """Return settings of each layer of a kind."""
     return [

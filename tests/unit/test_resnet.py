@@ -105,9 +105,10 @@ def expected_answers(model: keras.Model, images: Numbers, of_all: Numbers) -> Nu
     double = of_all.astype(np.float64)
     x = (images - double.mean((0, 1, 2))) / double.std((0, 1, 2))
     kinds: dict[str, list[list[Numbers]]] = {"Conv2D": [], "FusedBatchNormalization": []}
-    for layer in model.layers:
-        if type(layer).__name__ in kinds:
-            kinds[type(layer).__name__].append([w.astype(np.float64) for w in layer.get_weights()])
+    for of_model in model.layers:
+        if type(of_model).__name__ in kinds:
+            weights = [weight.astype(np.float64) for weight in of_model.get_weights()]
+            kinds[type(of_model).__name__].append(weights)
     layers = zip(*kinds.values(), strict=True)
 
     def layer(x: Numbers, strides: int = 1) -> Numbers:

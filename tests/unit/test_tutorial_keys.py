@@ -1,5 +1,6 @@
 """What each key makes of the tutorial's network."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def test_kernels_have_their_size_and_keep_the_side(size: int) -> None:
 
 # By their publications, approximations of Keras's not counted: Maas et al. 2013 give leaky_relu a
 # slope of 0.01, Keras one of 0.2.
-FORMULAS = {
+FORMULAS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "relu": lambda x: np.maximum(x, 0),
     "leaky_relu": lambda x: np.where(x > 0, x, 0.2 * x),
     "elu": lambda x: np.where(x > 0, x, np.expm1(x)),
