@@ -92,7 +92,7 @@ def test_what_is_drawn_for_one_kind_says_nothing_of_another(images: np.ndarray) 
     spread = augmented(0.4 + 0.2 * images, index=many, contrast=0.8).std((1, 2, 3))
     factor = spread / (0.2 * images[many]).std((1, 2, 3))
     row, column = np.nonzero(augmented(grey, index=many, cutout=1)[..., 0] == 0)[1:]
-    places = np.stack(np.indices((SIDE, SIDE, 1))[:2, ..., 0], axis=-1).astype(np.float32)
+    places = np.moveaxis(np.indices((SIDE, SIDE)), 0, -1).astype(np.float32)
     flat = np.repeat(np.pad(places, ((0, 0), (0, 0), (0, 1)))[None], COUNT, axis=0)
     moved = augmented(flat, index=many, translation=2)[:, SIDE // 2, SIDE // 2, :2]
     drawn = np.stack([shift, factor, row, column, *moved.T])
