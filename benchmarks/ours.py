@@ -19,7 +19,7 @@ from benchmarks.turns import print_in_turns
 from stages import arrays
 from stages import device as device  # Before TensorFlow, which reads what it sets.
 from stages.evaluate.augmentation import predict
-from stages.train.loop import Meter, compiled_training_step, prepared_ahead, train
+from stages.train.loop import Meter, compiled_training_step, train
 from stages.train.params import Recipe
 from stages.train.recipes import Training, assemble
 
@@ -75,8 +75,7 @@ def throughput(batch_size: int, recipe: dict, seconds: float, deterministic: boo
 def outside(recipe: dict, images: int) -> dict:
     """Return the time of an epoch as the loop takes it, and of as many steps on one batch, s.
 
-    A few steps of the one and of the other in turns, so that both see the same machine. The next
-    batch is ready before and after each turn, so none is made on the other's time.
+    A few steps of the one and of the other in turns, so that both see the same machine.
     """
     training = assembled(recipe, images=images)
     phase, step = training.phases[0], step_of(training)
@@ -84,7 +83,7 @@ def outside(recipe: dict, images: int) -> dict:
     step(*batch)
     loop, bare = [], []
     start = time.monotonic()
-    for number, prepared in enumerate(prepared_ahead(phase, 0), start=1):
+    for number, prepared in enumerate(phase.batches.epoch(0), start=1):
         step(*prepared)
         if number % STEPS_IN_TURN and number < len(phase.batches):
             continue

@@ -33,8 +33,8 @@ def views(images: np.ndarray, tta: Tta) -> list[tuple[float, np.ndarray]]:
 def answered(model: keras.Model, images: np.ndarray, batch_size: int) -> np.ndarray:
     """Return class probabilities, float32 (n, 10), of images as they are.
 
-    Batch by batch, since `model.predict` reads by tf.data, whose tuning now and then lets it wait
-    half as long again (see `stages.train.loop.prepared_ahead`).
+    Batch by batch, since `model.predict` reads by tf.data, and waits at the end, now and then, for
+    the thread that tunes it to wake up (TensorFlow 2.21).
     """
     starts = range(0, len(images), batch_size)
     batches = [model.predict_on_batch(images[first : first + batch_size]) for first in starts]

@@ -1,6 +1,6 @@
 """The residual network for CIFAR-10: He et al., arXiv 1512.03385, section 4.2."""
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import AfterValidator, Field
@@ -48,14 +48,12 @@ class ResNet(Network):
         from stages.models.fused_batch_normalization import FusedBatchNormalization
 
         def convolved(x: keras.KerasTensor, filters: int, strides: int) -> keras.KerasTensor:
-            x = layers.Conv2D(
-                filters,
-                3,
-                strides,
-                padding="same",
-                use_bias=False,
-                kernel_initializer="he_normal",
-            )(x)
+            # At an even side, "same" pads one end only, off the pixels that the shortcut takes.
+            padding = "valid" if strides > 1 else "same"
+            if strides > 1:
+                x = layers.ZeroPadding2D(1)(x)
+            kernel: dict[str, Any] = {"use_bias": False, "kernel_initializer": "he_normal"}
+            x = layers.Conv2D(filters, 3, strides, padding, **kernel)(x)
             return FusedBatchNormalization()(x)
 
         def block(x: keras.KerasTensor, filters: int, strides: int) -> keras.KerasTensor:

@@ -89,12 +89,10 @@ def train(
             start = time.monotonic()
             learning_rate = float(optimizer.learning_rate)
             title = f"epoch {epoch + 1}/{last}"
+            batches, steps = phase.batches.epoch(epoch), len(phase.batches)
             # disable=None: no bar where standard error is not a terminal.
-            steps = len(phase.batches)
-            with tqdm(total=steps, desc=title, unit="step", leave=False, disable=None) as bar:
-                for images, labels in prepared_ahead(phase, epoch):
-                    training_step(images, labels)
-                    bar.update()
+            for batch in tqdm(batches, title, steps, leave=False, unit="step", disable=None):
+                training_step(*batch)
             row = {"epoch": epoch + 1} | meter.results()
             seconds = time.monotonic() - start
             for first in range(0, len(validation_labels), VALIDATION_BATCH_SIZE):
@@ -142,18 +140,3 @@ def compiled_validation_step(model: keras.Model, meter: Meter) -> Step:
 def images_of(model: keras.Model) -> tf.TensorSpec:
     """Return the type of the images that `model` takes."""
     return tf.TensorSpec(model.input_shape, tf.float32)
-
-
-def prepared_ahead(phase: Phase, epoch: int) -> tf.data.Dataset:
-    """Return an epoch's batches, the next one made while the last one trains.
-
-    Without tf.data's tuning: an epoch that has ended waits, now and then, until its thread wakes
-    up, which sleeps twice as long each time, up to a minute (one of 14 s for 6 s; TensorFlow 2.21).
-    """
-    batches = tf.data.Dataset.from_generator(
-        lambda: phase.batches.epoch(epoch),
-        output_signature=(images_of(phase.model), LABELS),
-    )
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return batches.prefetch(1).with_options(options)

@@ -9,7 +9,7 @@ from stages import device as device  # First, since TensorFlow reads what it set
 from stages.train.augmentation import Augmentation
 from stages.train.batches import Batch, Batches
 from stages.train.history import Row
-from stages.train.loop import VALIDATION_BATCH_SIZE, prepared_ahead, train
+from stages.train.loop import VALIDATION_BATCH_SIZE, train
 from stages.train.recipes import Phase, Training
 from tests.unit.eager import without_graphs as without_graphs
 
@@ -210,10 +210,3 @@ def test_finished_epochs_are_not_trained_again(
     assert bool(bias.numpy().any()) == (finished < 3)
     titles = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
     assert titles == ["epoch 1/3", "epoch 2/3", "epoch 3/3"][finished:]
-
-
-def test_an_epochs_end_waits_for_no_tuning() -> None:
-    """Where tf.data tunes, the end of an epoch waits for its sleeping thread, now and then only."""
-    model = network(2)
-    phase = Phase(range(1), model, model.trainable_variables, Batches(*examples(4, 0), 2, PLAIN, 0))
-    assert prepared_ahead(phase, 0).options().autotune.enabled is False
