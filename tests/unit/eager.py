@@ -1,6 +1,5 @@
 """A fixture for tests of functions that TensorFlow takes longer to compile than to run."""
 
-import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -12,9 +11,7 @@ import tensorflow as tf  # isort: skip
 
 @pytest.fixture
 def without_graphs() -> Iterator[None]:
-    """Run compiled functions line by line, but for those of tf.data, which says so."""
+    """Run compiled functions line by line."""
     tf.config.run_functions_eagerly(True)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Even though the `tf.config.experimental_run")
-        yield
+    yield
     tf.config.run_functions_eagerly(False)
