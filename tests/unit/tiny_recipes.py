@@ -16,7 +16,7 @@ IMAGES = np.random.default_rng(0).random((5, 32, 32, 3), np.float32)
 LABELS = np.array([3, 1, 4, 1, 5], np.uint8)
 
 # The smallest values of params.yaml show in no float32, so they are larger.
-NETWORKS = {
+NETWORKS: dict[str, dict[str, Any]] = {
     "tutorial": {"filters": [2, 3, 2], "pool_after": [1, 3], "dense_units": 3},
     "airbench": {
         "widths": [2, 3, 4],
@@ -26,7 +26,7 @@ NETWORKS = {
     },
     "resnet": {"depth": 8, "width": 2},
 }
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, dict[str, Any]] = {
     "rmsprop": {"epsilon": 1e-3},
     "sgd": {"weight_decay": 0.01},
     "muon": {"sgd_weight_decay": 0.01},
