@@ -49,7 +49,7 @@ def test_the_network_is_trained(trainings: list[dict[str, float]]) -> None:
     assert small["parameters"] == convolutions + dense
 
 
-def test_the_optimizer_trains_the_tutorial(trainings: list[dict[str, float]]) -> None:
+def test_the_optimizer_trains_the_network(trainings: list[dict[str, float]]) -> None:
     small, lion = trainings
-    assert lion["epochs"] == 1
-    assert lion["parameters"] != small["parameters"]
+    assert lion["parameters"] == small["parameters"]
+    assert lion["train_loss"] != small["train_loss"]
