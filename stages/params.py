@@ -22,6 +22,13 @@ NotNegative = Annotated[float, Field(ge=0, le=1e30)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
+def increasing(numbers: list[Any]) -> list[Any]:
+    """Return the numbers; raise a ValueError where one does not exceed the one before."""
+    if numbers != sorted(set(numbers)):
+        raise ValueError("each should be greater than the one before")
+    return numbers
+
+
 class Section(BaseModel):
     """Base of every section: no unknown key, no silent conversion, no NaN or infinity."""
 

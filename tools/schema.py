@@ -6,6 +6,7 @@ It says what the stages check, by the same types, but for what depends on the da
 or on several values at once.
 """
 
+import argparse
 import json
 from typing import Any
 
@@ -46,6 +47,7 @@ def schema() -> dict[str, Any]:
 
 def main() -> None:
     """Print the schema."""
+    argparse.ArgumentParser(prog="python -m tools schema", description=__doc__).parse_args()
     print(json.dumps(schema(), indent=2))
 
 

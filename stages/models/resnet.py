@@ -11,6 +11,9 @@ from stages.params import Count
 if TYPE_CHECKING:
     import keras
 
+# Keras goes through a network by recursion, which ends at a thousand layers of all kinds.
+MOST_LAYERS = 200
+
 
 def six_n_plus_two(depth: int) -> int:
     """Return the depth; raise a ValueError where three equal groups of pairs do not make it."""
@@ -21,7 +24,7 @@ def six_n_plus_two(depth: int) -> int:
 
 Depth = Annotated[
     int,
-    Field(ge=8, le=1202, json_schema_extra={"enum": list(range(8, 1203, 6))}),
+    Field(ge=8, le=MOST_LAYERS, json_schema_extra={"enum": list(range(8, MOST_LAYERS + 1, 6))}),
     AfterValidator(six_n_plus_two),
 ]
 

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import AfterValidator, Field
 
 from stages.models.network import Network
-from stages.params import Count, Share
+from stages.params import Count, Share, increasing
 
 if TYPE_CHECKING:
     import keras
@@ -15,18 +15,11 @@ if TYPE_CHECKING:
 MOST_POOLINGS = 5
 
 
-def increasing(positions: list[int]) -> list[int]:
-    """Return the positions; raise a ValueError where one does not exceed the one before."""
-    if positions != sorted(set(positions)):
-        raise ValueError("each should be greater than the one before")
-    return positions
-
-
 class Tutorial(Network):
     name: Literal["tutorial"]
     filters: list[Count] = Field(default=[64, 64, 64], min_length=1, max_length=100)
     kernel_size: Annotated[int, Field(ge=1, le=32)] = 3
-    activation: Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh"] = "relu"
+    activation: Literal["relu", "elu", "gelu", "silu", "tanh"] = "relu"
     batch_norm: bool = True
     pool_after: Annotated[list[Count], AfterValidator(increasing)] = Field(
         default=[2, 3], max_length=MOST_POOLINGS

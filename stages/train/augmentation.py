@@ -34,7 +34,7 @@ class Augmented:
     "alternating" flips: a random half is mirrored in the first epoch and each image's side changes
     with every epoch, so that two epochs show both (arXiv 2404.00498). Cutout blacks out a square
     whose middle may be any pixel: DeVries & Taylor, arXiv 1708.04552. Brightness and contrast
-    change as with Keras's RandomBrightness and RandomContrast.
+    change as with Keras's RandomBrightness and RandomContrast, but are clipped once, after both.
     """
 
     def __init__(self, augmentation: Augmentation, images: np.ndarray, seed: int, epoch: int):
@@ -57,8 +57,6 @@ class Augmented:
             images = self.images[index]
         else:
             images = self.moved(index)
-        if chosen.cutout:
-            images = self.cut_out(images)
         if chosen.brightness:
             shift = self.brightness.uniform(-chosen.brightness, chosen.brightness, len(index))
             images = images + shift[:, None, None, None].astype(np.float32)
@@ -66,7 +64,9 @@ class Augmented:
             factor = self.contrast.uniform(1 - chosen.contrast, 1 + chosen.contrast, len(index))
             mean = images.mean((1, 2), keepdims=True)
             images = mean + factor[:, None, None, None].astype(np.float32) * (images - mean)
-        return np.clip(images, 0, 1) if chosen.brightness or chosen.contrast else images
+        if chosen.brightness or chosen.contrast:
+            images = np.clip(images, 0, 1)
+        return self.cut_out(images) if chosen.cutout else images
 
     def moved(self, index: np.ndarray) -> np.ndarray:
         """Return the images at `index`, mirrored and moved: each picked pixel by pixel."""

@@ -21,7 +21,7 @@ class Rate(Protocol):
 class OptimizerSection(Section):
     """Base of the optimizers' parameters; `build` imports Keras, which takes seconds, itself."""
 
-    name: str  # Here, since pydantic tells a base's keys first.
+    name: str  # Here, since pydantic lists a base's keys first.
     global_clipnorm: Positive | None = None
 
     def build(
@@ -62,6 +62,7 @@ class RMSprop(KerasOptimizer):
 
 class SGD(KerasOptimizer):
     name: Literal["sgd"]
+    learning_rate: Positive = 0.01
     momentum: Share = 0.0
     nesterov: bool = False
 
@@ -104,7 +105,7 @@ class Muon(OptimizerSection):
             v.path: batch_size
             * (self.head_learning_rate if v.path in head else self.bias_learning_rate)
             for v in variables
-            if v.path in head or len(v.shape) == 1
+            if v.path in head or len(v.shape) < 2
         }
         return muon.Muon(
             rate(self.kernel_learning_rate),

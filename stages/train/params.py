@@ -113,6 +113,11 @@ def check_together(key: str, recipe: Recipe) -> None:
             f"images below {smallest} x {smallest} pixels; allowed are {allowed}, "
             f"low_resolution_share 0, or network.name {' or '.join(map(str, others))}"
         )
+    if isinstance(network, Tutorial) and max(network.pool_after, default=0) > len(network.filters):
+        raise InputError(
+            f"{PATH}: {key}.network.pool_after = {network.pool_after}: "
+            f"allowed are numbers up to {len(network.filters)}, that of the last convolution"
+        )
     warmup_epochs = recipe.schedule.warmup_epochs
     if warmup_epochs >= recipe.epochs:
         raise InputError(

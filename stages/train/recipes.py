@@ -102,7 +102,7 @@ def assemble(
 def phases_of(
     recipe: Recipe, model: keras.Model, images: np.ndarray, labels: np.ndarray, seed: int
 ) -> list[Phase]:
-    """Shrink the images of the first epochs, and leave out variables that have done learning."""
+    """Shrink the images of the first epochs, and leave out variables that have learned."""
     low_epochs = recipe.augmentation.low_resolution_epochs(recipe.epochs)
 
     @cache

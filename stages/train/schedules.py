@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from stages.params import CountOrNone, Section
+from stages.params import CountOrNone, Section, increasing
 
 if TYPE_CHECKING:
     from keras.optimizers.schedules import LearningRateSchedule
@@ -17,7 +17,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class ScheduleSection(Section):
     """Base of the schedules' parameters; `build` imports Keras, which takes seconds, itself."""
 
-    name: str  # Here, since pydantic tells a base's keys first.
+    name: str  # Here, since pydantic lists a base's keys first.
     warmup_epochs: CountOrNone = 0
 
     def build(self, peak: float, epochs: int, steps: int) -> "LearningRateSchedule":
@@ -71,13 +71,6 @@ class Cosine(ScheduleSection):
         from keras.optimizers.schedules import CosineDecay
 
         return CosineDecay(peak, steps, self.final_share)
-
-
-def increasing(shares: list[float]) -> list[float]:
-    """Return the shares; raise a ValueError where one does not exceed the one before."""
-    if shares != sorted(set(shares)):
-        raise ValueError("each should be greater than the one before")
-    return shares
 
 
 class Step(ScheduleSection):

@@ -161,7 +161,7 @@ MILESTONES = Values(
     "rising, 0 < share < 1",
 )
 SIX_N_PLUS_TWO = Values(
-    (8, 14, 20, 1202),
+    (8, 14, 20, 200),
     (
         (2, least(8)),
         (7, least(8)),
@@ -169,8 +169,8 @@ SIX_N_PLUS_TWO = Values(
         (18, DEPTH),
         (21, DEPTH),
         (1201, DEPTH),
-        (1203, most(1202)),
-        (1208, most(1202)),
+        (201, most(200)),
+        (206, most(200)),
         *NO_INTEGER,
     ),
     "6 n + 2: 8, 14, 20, 32, 44, 56, 110",

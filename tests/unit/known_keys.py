@@ -25,9 +25,9 @@ from tests.unit.allowed_values import (
 Keys = dict[str, Key]
 
 ACTIVATION = choice(
-    *("relu", "leaky_relu", "elu", "gelu", "silu", "tanh"),
-    says="'relu', 'leaky_relu', 'elu', 'gelu', 'silu' or 'tanh'",
-    comment="relu, leaky_relu, elu, gelu, silu or tanh",
+    *("relu", "elu", "gelu", "silu", "tanh"),
+    says="'relu', 'elu', 'gelu', 'silu' or 'tanh'",
+    comment="relu, elu, gelu, silu or tanh",
 )
 KERAS: Keys = {
     "learning_rate": Key(0.001, POSITIVE),
@@ -75,6 +75,7 @@ PARTS: dict[str, dict[str, Keys]] = {
         "sgd": {
             **KERAS,
             **ANY_OPTIMIZER,
+            "learning_rate": Key(0.01, POSITIVE),
             "momentum": Key(0.0, share("momentum")),
             "nesterov": Key(False, TRUTH),
         },

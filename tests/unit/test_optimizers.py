@@ -113,7 +113,7 @@ def test_steps_are_those_of_the_published_formula(
     variables = [keras.Variable(start.astype(np.float32)) for start in expected]
     optimizer = kind.model_validate(own | shared).build(falling, variables, 7)
 
-    peak = shared.get("learning_rate", 0.001)
+    peak = shared.get("learning_rate", 0.01 if own["name"] == "sgd" else 0.001)
     decay = shared.get("weight_decay")
     if decay is None:
         decay = 0.004 if own["name"] == "adamw" else 0

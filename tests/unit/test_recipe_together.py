@@ -109,3 +109,14 @@ def test_what_validation_images_choose_is_refused_without_them(
 
 def test_other_recipes_need_no_validation_images() -> None:
     check_validation(Recipe.model_validate(LEAST), 0)
+
+
+@pytest.mark.parametrize(("filters", "pool_after"), [([8], [2, 3]), ([8, 8], [1, 3])], ids=str)
+def test_pooling_after_a_convolution_that_is_not_there_is_refused(
+    folder: Path, filters: list[int], pool_after: list[int]
+) -> None:
+    network = {"name": "tutorial", "filters": filters, "pool_after": pool_after}
+    assert refusal(LEAST | {"network": network}) == (
+        f".network.pool_after = {pool_after}: allowed are numbers up to {len(filters)}, "
+        "that of the last convolution"
+    )
