@@ -228,7 +228,11 @@ def test_a_last_step_that_diverges_leaves_no_model(folder: Path) -> None:
 
 def test_too_little_memory_is_told(folder: Path) -> None:
     params = yaml.safe_load((folder / "params.yaml").read_text())
-    params["recipes"]["tutorial"]["network"] |= {"filters": [60_000], "dense_units": 100_000}
+    params["recipes"]["tutorial"]["network"] |= {
+        "filters": [60_000],
+        "pool_after": [1],
+        "dense_units": 100_000,
+    }
     write_params(folder, params)
     command = f"ulimit -v 9000000; exec {sys.executable} -m stages.train"
     result = run(["bash", "-c", command], folder)
