@@ -168,7 +168,7 @@ SIX_N_PLUS_TWO = Values(
         (9, DEPTH),
         (18, DEPTH),
         (21, DEPTH),
-        (1201, DEPTH),
+        (199, DEPTH),
         (201, most(200)),
         (206, most(200)),
         *NO_INTEGER,

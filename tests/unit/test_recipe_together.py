@@ -111,6 +111,11 @@ def test_other_recipes_need_no_validation_images() -> None:
     check_validation(Recipe.model_validate(LEAST), 0)
 
 
+def test_a_network_need_not_pool(folder: Path) -> None:
+    written(LEAST | {"network": {"name": "tutorial", "filters": [8], "pool_after": []}})
+    assert read_recipe().network.model_dump()["pool_after"] == []
+
+
 @pytest.mark.parametrize(("filters", "pool_after"), [([8], [2, 3]), ([8, 8], [1, 3])], ids=str)
 def test_pooling_after_a_convolution_that_is_not_there_is_refused(
     folder: Path, filters: list[int], pool_after: list[int]

@@ -45,8 +45,9 @@ def test_values(folder: Path, kind: str, name: str, key: str, values: Values) ->
         assert getattr(getattr(part, kind) if kind else part, key) == value
     for value, says in values.refused:
         holder[key] = value
-        item = says[0].isdigit()
-        assert refusal(recipe) == f".{path}.{says}" if item else f".{path} = {value!r}: {says}"
+        of_an_item = says[0].isdigit()
+        line = f".{path}.{says}" if of_an_item else f".{path} = {value!r}: {says}"
+        assert refusal(recipe) == line
 
 
 def test_all_but_a_few_keys_may_be_left_out(folder: Path) -> None:

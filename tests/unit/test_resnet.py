@@ -81,6 +81,7 @@ def test_by_default_it_has_20_layers(images: Numbers) -> None:
         (None, 32, 32, 3),
         (None, 10),
     )
+    assert [layer.name for layer in model.inputs] == ["images"]
 
 
 def test_each_third_halves_the_side_and_doubles_the_filters(model: keras.Model) -> None:
