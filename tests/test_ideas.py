@@ -13,7 +13,7 @@ from dvc.utils.hydra import apply_overrides
 
 from tests.project import ROOT, Stage, succeed
 
-IMAGES = {"train": 96, "validation": 20}
+IMAGES = {"train": 64, "validation": 20}
 EPOCHS = 3
 KEY = "recipes.tutorial"
 
@@ -72,7 +72,7 @@ IDEAS: dict[str, tuple[list[str], Check]] = {
     ),
     "AdamW with a warm-up": (
         [f"{KEY}.optimizer.name=adamw", f"{KEY}.schedule.warmup_epochs=1"],
-        rates(0.001 / 3, 0.001, 0.001),
+        rates(0.001 / 2, 0.001, 0.001),
     ),
     "flips": ([f"{KEY}.augmentation.flip=random"], differs),
     "flips, translation, cutout": (
