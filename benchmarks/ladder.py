@@ -37,17 +37,26 @@ def name_of(row: int, seed: int) -> str:
     return f"ladder-{row}-seed-{seed}"
 
 
+def settings(row: int, seed: int, epochs: int) -> list[str]:
+    """Return what an experiment sets, in the words of `dvc exp run -S`."""
+    ideas = [*LADDER.values()][: row + 1]
+    return [
+        f"seed={seed}",
+        "recipe=tutorial",
+        f"{RECIPE}.epochs={epochs}",
+        "evaluate.tta=none",
+        *(setting for idea in ideas for setting in idea),
+    ]
+
+
 def queue(epochs: int) -> None:
     """Put every row and seed into DVC's queue, in place of those of an earlier ladder."""
     names = [name_of(row, seed) for row in range(len(LADDER)) for seed in SEEDS]
     subprocess.run(["dvc", "queue", "remove", *names], check=False, capture_output=True)
     subprocess.run(["dvc", "exp", "remove", *names], check=False, capture_output=True)
     for seed in SEEDS:
-        settings = [f"seed={seed}", "recipe=tutorial", f"{RECIPE}.epochs={epochs}"]
-        settings += ["evaluate.tta=none"]
-        for row, added in enumerate(LADDER.values()):
-            settings += added
-            options = [part for value in settings for part in ("-S", value)]
+        for row in range(len(LADDER)):
+            options = [part for value in settings(row, seed, epochs) for part in ("-S", value)]
             command = ["dvc", "exp", "run", "--queue", "--name", name_of(row, seed), *options]
             subprocess.run(command, check=True)
 

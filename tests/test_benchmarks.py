@@ -10,11 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dvc.utils.hydra import apply_overrides
 
 from benchmarks.__main__ import flops
+from benchmarks.ladder import LADDER, settings
 from benchmarks.turns import Training, in_turns
 from stages import device as device  # First, since TensorFlow reads what it sets.
+from stages.evaluate.params import EvaluateParams
 from stages.models.airbench import Airbench
+from stages.params import read
+from stages.train.params import Seed, read_recipe
 from tests.project import ROOT, Project
 
 import keras  # isort: skip
@@ -56,6 +61,27 @@ def test_a_run_is_recorded(reproduced: Callable[[Path], Project], tmp_path: Path
     # The workspace is left as it was.
     assert project.params() == before
     assert project.git("status", "--porcelain").split() == ["??", "results/"]
+
+
+def test_each_row_of_the_ladder_adds_its_idea(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipes, views = [], []
+    for row in range(len(LADDER)):
+        shutil.copy(ROOT / "params.yaml", tmp_path)
+        apply_overrides("params.yaml", settings(row, 2, 3))
+        assert (read("seed", Seed), read("recipe", str)) == (2, "tutorial")
+        recipes.append(read_recipe())
+        views.append(read("evaluate", EvaluateParams).tta)
+    assert {recipe.epochs for recipe in recipes} == {3}
+    assert views == [*["none"] * 7, "flip_translate"]
+    assert [recipe.augmentation.flip for recipe in recipes] == ["none", *["random"] * 7]
+    assert [recipe.augmentation.translation for recipe in recipes] == [0, 0, *[2] * 6]
+    assert [recipe.schedule.name for recipe in recipes] == [*["constant"] * 3, *["linear"] * 5]
+    assert [recipe.label_smoothing for recipe in recipes] == [*[0.0] * 4, *[0.2] * 4]
+    assert [recipe.optimizer.name for recipe in recipes] == [*["rmsprop"] * 5, *["muon"] * 3]
+    assert [recipe.network.name for recipe in recipes] == [*["tutorial"] * 6, *["airbench"] * 2]
 
 
 def program(name: str, epochs: int, log: Path, fails: bool = False) -> list[str]:
