@@ -9,8 +9,8 @@ from stages.cifar10 import SIDE
 from stages.params import Section, Share
 from stages.train.randomness import stream
 
-# In place of the row or column of a pixel that no image has.
-OUTSIDE = -1
+# By name, an array with a row for each image of an epoch, in the order in which they are trained.
+Plan = dict[str, np.ndarray]
 
 
 class Augmentation(Section):
@@ -27,73 +27,73 @@ class Augmentation(Section):
         """Return how many first epochs train on smaller images; the last epoch never does."""
         return min(round(self.low_resolution_share * epochs), epochs - 1)
 
+    def plan(
+        self, index: np.ndarray, images: int, side: int, batch_size: int, seed: int, epoch: int
+    ) -> Plan:
+        """Draw how the images of an epoch are augmented.
 
-class Augmented:
-    """Draws and applies the augmentation of one epoch, batch by batch.
+        "alternating" flips: a random half is mirrored in the first epoch and each image's side
+        changes with every epoch, so that two epochs show both (arXiv 2404.00498). Cutout blacks out
+        a square whose middle may be any pixel: DeVries & Taylor, arXiv 1708.04552. Brightness and
+        contrast change as with Keras's RandomBrightness and RandomContrast, but are clipped once,
+        after both.
 
-    "alternating" flips: a random half is mirrored in the first epoch and each image's side changes
-    with every epoch, so that two epochs show both (arXiv 2404.00498). Cutout blacks out a square
-    whose middle may be any pixel: DeVries & Taylor, arXiv 1708.04552. Brightness and contrast
-    change as with Keras's RandomBrightness and RandomContrast, but are clipped once, after both.
-    """
+        Args:
+            index: which images are trained, one after the other, int64 (n,).
+            images: how many there are to choose from.
+            side: of an image, in pixels.
+            batch_size: images of a step.
+            seed: of the random streams.
+            epoch: from 0.
 
-    def __init__(self, augmentation: Augmentation, images: np.ndarray, seed: int, epoch: int):
-        """Take all training images, float32 (n, side, side, 3) in [0, 1]."""
-        self.augmentation = augmentation
-        self.images = images
-        self.side = images.shape[1]
-        self.epoch = epoch
-        flips = stream(seed, "flip", epoch if augmentation.flip == "random" else 0)
-        self.mirrored = flips.random(len(images)) < 0.5
-        self.translations = stream(seed, "translation", epoch)
-        self.cutouts = stream(seed, "cutout", epoch)
-        self.brightness = stream(seed, "brightness", epoch)
-        self.contrast = stream(seed, "contrast", epoch)
+        Returns:
+            `index`, and of what follows that which is asked for: `rows` and `columns` of the image
+            that each pixel's row and column are taken from, int64 (n, side), and where the border
+            is black whether there are such, `inside_rows` and `inside_columns`, bool (n, side);
+            what is added to an image, `brightness`, and by what its distance from its mean is
+            multiplied, `contrast`, float64 (n,); the black square's `hole_rows` and
+            `hole_columns`, bool (n, side).
+        """
+        plan = {"index": index}
+        if self.flip != "none" or self.translation:
+            plan |= self._moved(index, images, side, batch_size, seed, epoch)
+        if self.brightness:
+            drawn = stream(seed, "brightness", epoch)
+            plan["brightness"] = drawn.uniform(-self.brightness, self.brightness, len(index))
+        if self.contrast:
+            drawn = stream(seed, "contrast", epoch)
+            plan["contrast"] = drawn.uniform(1 - self.contrast, 1 + self.contrast, len(index))
+        if self.cutout:
+            middles = pairs(stream(seed, "cutout", epoch), side, len(index), batch_size)
+            first, span = middles - self.cutout // 2, np.arange(side)
+            plan["hole_rows"], plan["hole_columns"] = (first <= span) & (span < first + self.cutout)
+        return plan
 
-    def batch(self, index: np.ndarray) -> np.ndarray:
-        """Return the images at `index`, int (batch,), augmented: float32 (batch, side, side, 3)."""
-        chosen = self.augmentation
-        if chosen.flip == "none" and chosen.translation == 0:
-            images = self.images[index]
-        else:
-            images = self.moved(index)
-        if chosen.brightness:
-            shift = self.brightness.uniform(-chosen.brightness, chosen.brightness, len(index))
-            images = images + shift[:, None, None, None].astype(np.float32)
-        if chosen.contrast:
-            factor = self.contrast.uniform(1 - chosen.contrast, 1 + chosen.contrast, len(index))
-            mean = images.mean((1, 2), keepdims=True)
-            images = mean + factor[:, None, None, None].astype(np.float32) * (images - mean)
-        if chosen.brightness or chosen.contrast:
-            images = np.clip(images, 0, 1)
-        return self.cut_out(images) if chosen.cutout else images
-
-    def moved(self, index: np.ndarray) -> np.ndarray:
-        """Return the images at `index`, mirrored and moved: each picked pixel by pixel."""
-        most, side = self.augmentation.translation, self.side
-        span = np.arange(side)
-        if self.augmentation.border == "mirrored":
-            inside = np.pad(span, most, "reflect")
-        else:
-            inside = np.pad(span, most, constant_values=OUTSIDE)
-        top, left = self.translations.integers(0, 2 * most + 1, (2, len(index), 1))
-        rows, columns = inside[top + span], inside[left + span]
-        if self.augmentation.flip != "none":
-            columns = np.where(self.mirrored[index, None], side - 1 - columns, columns)
-        if self.augmentation.flip == "alternating" and self.epoch % 2:
+    def _moved(
+        self, index: np.ndarray, images: int, side: int, batch_size: int, seed: int, epoch: int
+    ) -> Plan:
+        """Return where the pixels of images come from that are moved and mirrored."""
+        ways, span = 2 * self.translation + 1, np.arange(side)
+        moves = pairs(stream(seed, "translation", epoch), ways, len(index), batch_size)
+        rows, columns = moves + span - self.translation
+        if self.flip != "none":
+            flips = stream(seed, "flip", epoch if self.flip == "random" else 0)
+            mirrored = flips.random(images)[index, None] < 0.5
+            columns = np.where(mirrored, side - 1 - columns, columns)
+        if self.flip == "alternating" and epoch % 2:
             columns = columns[:, ::-1]
-        places = (index[:, None, None] * side + rows[:, :, None]) * side + columns[:, None, :]
-        images = self.images.reshape(-1, self.images.shape[-1]).take(places, axis=0, mode="clip")
-        if self.augmentation.border == "zero":
-            known = [(axis >= 0) & (axis < side) for axis in (rows, columns)]
-            images[~(known[0][:, :, None] & known[1][:, None, :])] = 0
-        return images
+        if self.border == "zero":
+            inside = {
+                f"inside_{name}": (axis >= 0) & (axis < side)
+                for name, axis in (("rows", rows), ("columns", columns))
+            }
+            return inside | {"rows": rows.clip(0, side - 1), "columns": columns.clip(0, side - 1)}
+        mirror = np.pad(span, self.translation, "reflect")
+        rows, columns = mirror[rows + self.translation], mirror[columns + self.translation]
+        return {"rows": rows, "columns": columns}
 
-    def cut_out(self, images: np.ndarray) -> np.ndarray:
-        """Return the images, float32 (batch, side, side, 3), with a black square in each."""
-        size = self.augmentation.cutout
-        first = self.cutouts.integers(0, self.side, (2, len(images), 1)) - size // 2
-        span = np.arange(self.side)
-        rows, columns = (first <= span) & (span < first + size)
-        images[rows[:, :, None] & columns[:, None, :]] = 0
-        return images
+
+def pairs(generator: np.random.Generator, below: int, images: int, batch_size: int) -> np.ndarray:
+    """Return two random integers from 0 for each image, (2, images, 1), drawn batch by batch."""
+    sizes = [min(batch_size, images - first) for first in range(0, images, batch_size)]
+    return np.concatenate([generator.integers(0, below, (2, size, 1)) for size in sizes], axis=1)

@@ -15,41 +15,18 @@ from tqdm import tqdm
 
 from stages.cifar10 import CLASSES
 from stages.errors import TrainingError
+from stages.train.augmentation import Augmentation, Plan
 from stages.train.averages import average
+from stages.train.batches import Batches
 from stages.train.history import Row, best, has_stalled
 from stages.train.recipes import Phase, Training
 
 VALIDATION_BATCH_SIZE = 500
-LABELS = tf.TensorSpec((None,), tf.uint8)
 
-Step = Callable[[tf.Tensor, tf.Tensor], None]
-
-
-class Meter:
-    """Mean loss and accuracy over the batches since the last results."""
-
-    def __init__(self, loss: keras.losses.CategoricalCrossentropy):
-        """Take the loss, of one-hot labels and probabilities."""
-        self.loss = loss
-        self.loss_mean = keras.metrics.Mean()
-        self.accuracy = keras.metrics.SparseCategoricalAccuracy()
-
-    def measure(self, labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-        """Return the mean loss of a batch, and count it."""
-        value = self.loss(tf.one_hot(labels, len(CLASSES)), probabilities)
-        self.loss_mean.update_state(value, sample_weight=tf.shape(labels)[0])
-        self.accuracy.update_state(labels, probabilities)
-        return value
-
-    def results(self, prefix: str = "") -> Row:
-        """Return loss and accuracy, their names after `prefix`, and start anew."""
-        row = {
-            f"{prefix}loss": self.loss_mean.result(),
-            f"{prefix}accuracy": self.accuracy.result(),
-        }
-        self.loss_mean.reset_state()
-        self.accuracy.reset_state()
-        return {name: float(value) for name, value in row.items()}
+# From images and labels to the sum of their losses and the number of right answers, float32 (2,).
+Step = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+# From a chunk of a plan and the sums so far to the sums.
+Steps = Callable[[Plan, tf.Tensor], tf.Tensor]
 
 
 def train(
@@ -74,12 +51,14 @@ def train(
     Raises:
         TrainingError: the loss of the epoch is not finite.
     """
-    optimizer, meter = training.optimizer, Meter(training.loss)
-    validation_step = compiled_validation_step(training.measured, meter)
+    validation = Batches(
+        validation_images, validation_labels, VALIDATION_BATCH_SIZE, Augmentation(), seed=0
+    )
+    validation_steps = compiled_steps(validation, validation_step(training))
     rows = [*finished]
     last = training.phases[-1].epochs[-1] + 1
     for phase in training.phases:
-        training_step = compiled_training_step(training, phase, meter)
+        training_steps = compiled_steps(phase.batches, training_step(training, phase))
         for epoch in phase.epochs:
             if epoch < len(rows):
                 continue
@@ -87,19 +66,22 @@ def train(
                 print(f"stopped: no better val_accuracy in {training.patience} epochs", flush=True)
                 return
             start = time.monotonic()
-            learning_rate = float(optimizer.learning_rate)
+            learning_rate = float(training.optimizer.learning_rate)
             title = f"epoch {epoch + 1}/{last}"
-            batches, steps = phase.batches.epoch(epoch), len(phase.batches)
+            plan, steps = phase.batches.plan(epoch), len(phase.batches)
+            sums = tf.zeros(2)
             # disable=None: no bar where standard error is not a terminal.
-            for batch in tqdm(batches, title, steps, leave=False, unit="step", disable=None):
-                training_step(*batch)
-            row = {"epoch": epoch + 1} | meter.results()
+            with tqdm(total=steps, desc=title, leave=False, unit="step", disable=None) as bar:
+                for chunk in phase.batches.chunks(plan, training.steps_per_call):
+                    sums = training_steps(chunk, sums)
+                    bar.update(len(chunk["index"]))
+            row = {"epoch": epoch + 1} | means(sums, plan)
             seconds = time.monotonic() - start
-            for first in range(0, len(validation_labels), VALIDATION_BATCH_SIZE):
-                part = slice(first, first + VALIDATION_BATCH_SIZE)
-                validation_step(validation_images[part], validation_labels[part])
-            if len(validation_labels):
-                row |= meter.results("val_")
+            if len(validation):
+                plan, sums = validation.in_order(), tf.zeros(2)
+                for chunk in validation.chunks(plan, len(validation)):
+                    sums = validation_steps(chunk, sums)
+                row |= means(sums, plan, "val_")
             measured = "  ".join(
                 f"{name} {value:.4f}" for name, value in row.items() if name != "epoch"
             )
@@ -112,31 +94,56 @@ def train(
             yield rows[-1]
 
 
-def compiled_training_step(training: Training, phase: Phase, meter: Meter) -> Step:
-    """Return the function that takes one step on a batch of images and labels."""
+def means(sums: tf.Tensor, plan: Plan, prefix: str = "") -> Row:
+    """Return loss and accuracy of a plan's images by their sums, their names after `prefix`."""
+    loss, accuracy = (sums / len(plan["index"])).numpy()
+    return {f"{prefix}loss": float(loss), f"{prefix}accuracy": float(accuracy)}
+
+
+def training_step(training: Training, phase: Phase) -> Step:
+    """Return the function that takes one step on a batch."""
     optimizer = training.optimizer
 
-    @tf.function(input_signature=[images_of(phase.model), LABELS])
-    def step(images: tf.Tensor, labels: tf.Tensor) -> None:
+    def step(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            value = meter.measure(labels, phase.model(images, training=True))
-        optimizer.apply(tape.gradient(value, phase.variables), phase.variables)
+            answers = phase.model(images, training=True)
+            loss = loss_of(training.loss, labels, answers)
+        optimizer.apply(tape.gradient(loss, phase.variables), phase.variables)
         if training.averaged:
             average(training.averaged, training.model, training.ema_momentum, optimizer.iterations)
+        return sums_of(loss, labels, answers)
 
     return step
 
 
-def compiled_validation_step(model: keras.Model, meter: Meter) -> Step:
-    """Return the function that measures a batch of images and labels."""
+def validation_step(training: Training) -> Step:
+    """Return the function that measures a batch."""
 
-    @tf.function(input_signature=[images_of(model), LABELS])
-    def step(images: tf.Tensor, labels: tf.Tensor) -> None:
-        meter.measure(labels, model(images, training=False))
+    def step(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        answers = training.measured(images, training=False)
+        return sums_of(loss_of(training.loss, labels, answers), labels, answers)
 
     return step
 
 
-def images_of(model: keras.Model) -> tf.TensorSpec:
-    """Return the type of the images that `model` takes."""
-    return tf.TensorSpec(model.input_shape, tf.float32)
+def loss_of(loss: keras.losses.Loss, labels: tf.Tensor, answers: tf.Tensor) -> tf.Tensor:
+    """Return the mean loss of a batch."""
+    return loss(tf.one_hot(labels, len(CLASSES)), answers)
+
+
+def sums_of(loss: tf.Tensor, labels: tf.Tensor, answers: tf.Tensor) -> tf.Tensor:
+    """Return the sum of a batch's losses, by their mean, and the number of right answers."""
+    right = tf.cast(tf.argmax(answers, -1) == labels, tf.float32)
+    return tf.stack([loss * tf.cast(tf.size(labels), tf.float32), tf.reduce_sum(right)])
+
+
+def compiled_steps(batches: Batches, step: Step) -> Steps:
+    """Return the function that takes `step` on each batch of a chunk and adds up what it gives."""
+
+    @tf.function
+    def steps(chunk: Plan, sums: tf.Tensor) -> tf.Tensor:
+        for number in tf.range(len(chunk["index"])):
+            sums += step(*batches.pick({name: rows[number] for name, rows in chunk.items()}))
+        return sums
+
+    return steps
