@@ -19,7 +19,8 @@ from benchmarks.turns import print_in_turns
 from stages import arrays
 from stages import device as device  # Before TensorFlow, which reads what it sets.
 from stages.evaluate.augmentation import predict
-from stages.train.loop import Meter, compiled_training_step, train
+from stages.train.batches import Batches
+from stages.train.loop import compiled_steps, train, training_step
 from stages.train.params import Recipe
 from stages.train.recipes import Training, assemble
 
@@ -39,9 +40,15 @@ def assembled(
     return assemble(Recipe(**recipe), *training_images(images), seed, on_cpu=True)
 
 
-def step_of(training: Training) -> Callable[[tf.Tensor, tf.Tensor], None]:
+def step_of(training: Training) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Return the training step of the first phase."""
-    return compiled_training_step(training, training.phases[0], Meter(training.loss))
+    return tf.function(training_step(training, training.phases[0]))
+
+
+def first_batch(batches: Batches) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return images and labels of the first batch of the first epoch."""
+    chunk = next(batches.chunks(batches.plan(0), 1))
+    return batches.pick({name: rows[0] for name, rows in chunk.items()})
 
 
 def peak(seconds: float) -> dict:
@@ -63,7 +70,7 @@ def throughput(batch_size: int, recipe: dict, seconds: float, deterministic: boo
     recipe["augmentation"]["low_resolution_share"] = 0.0
     training = assembled(recipe, images=batch_size, deterministic=deterministic)
     step = step_of(training)
-    images, labels = map(tf.constant, next(training.phases[0].batches.epoch(0)))
+    images, labels = first_batch(training.phases[0].batches)
 
     def work() -> None:
         step(images, labels)
@@ -79,13 +86,15 @@ def outside(recipe: dict, images: int) -> dict:
     """
     training = assembled(recipe, images=images)
     phase, step = training.phases[0], step_of(training)
-    batch = tuple(map(tf.constant, next(phase.batches.epoch(0))))
+    batches, batch = phase.batches, first_batch(phase.batches)
+    steps = compiled_steps(batches, training_step(training, phase))
+    sums = steps(next(batches.chunks(batches.plan(0), 1)), tf.zeros(2))
     step(*batch)
     loop, bare = [], []
     start = time.monotonic()
-    for number, prepared in enumerate(phase.batches.epoch(0), start=1):
-        step(*prepared)
-        if number % STEPS_IN_TURN and number < len(phase.batches):
+    for number, chunk in enumerate(batches.chunks(batches.plan(0), 1), start=1):
+        sums = steps(chunk, sums)
+        if number % STEPS_IN_TURN and number < len(batches):
             continue
         loop.append(time.monotonic() - start)
         start = time.monotonic()

@@ -32,6 +32,7 @@ from tests.project import (
     small_params,
     write_params,
 )
+from tests.unit.picked import epoch_of
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip
@@ -111,7 +112,7 @@ def test_phases_of_airbench(arrays: Path) -> None:
     assert sides == [16, 32, 32]
     assert training.model.input_shape == (None, 32, 32, 3)
     for phase in training.phases:
-        batch, _ = next(phase.batches.epoch(0))
+        batch, _ = next(epoch_of(phase.batches, 0))
         assert batch.shape[1:] == phase.model.input_shape[1:]
         assert phase.model.trainable_variables == training.model.trainable_variables
 

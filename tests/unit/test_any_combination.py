@@ -7,6 +7,7 @@ import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.train.params import KINDS, Recipe, parts_of
+from tests.unit.picked import epoch_of
 from tests.unit.tiny_recipes import LABELS, NETWORKS, assembled
 
 import tensorflow as tf  # isort: skip
@@ -46,7 +47,7 @@ def test_every_variable_learns(
     training = assembled(recipe)
     phase = training.phases[0]
     before = [variable.numpy() for variable in phase.variables]
-    images, labels = next(phase.batches.epoch(0))
+    images, labels = next(epoch_of(phase.batches, 0))
     # Of no probabilities, so that no unit that happens to be off hides a variable.
     directions = tf.random.stateless_normal((len(labels), 10), (0, 0))
     with tf.GradientTape() as tape:

@@ -1,12 +1,15 @@
 """How training images are mirrored and moved, and that each epoch is augmented anew."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from stages.train.augmentation import Augmentation, Augmented
+from stages import device as device  # First, since TensorFlow reads what it sets.
+from stages.train.augmentation import Augmentation
+from stages.train.batches import Batches
 
 COUNT, SIDE = 60, 8
 INDEX = np.arange(COUNT)
@@ -24,7 +27,18 @@ def images() -> np.ndarray:
 def augmented(
     images: np.ndarray, seed: int = 0, epoch: int = 0, index: np.ndarray = INDEX, **chosen: Any
 ) -> np.ndarray:
-    return Augmented(Augmentation(**chosen), images, seed, epoch).batch(index)
+    return np.concatenate([*augmented_batches(images, len(index), seed, epoch, index, **chosen)])
+
+
+def augmented_batches(
+    images: np.ndarray, batch_size: int, seed: int, epoch: int, index: np.ndarray, **chosen: Any
+) -> Iterator[np.ndarray]:
+    """Yield the images at `index`, in batches, as the loop picks them by their plan."""
+    augmentation = Augmentation(**chosen)
+    batches = Batches(images, np.zeros(COUNT, np.uint8), batch_size, augmentation, seed)
+    plan = augmentation.plan(index, COUNT, SIDE, batch_size, seed, epoch)
+    for chunk in batches.chunks(plan, steps=1):
+        yield batches.pick({name: rows[0] for name, rows in chunk.items()})[0].numpy()
 
 
 def test_by_default_images_are_as_they_are(images: np.ndarray) -> None:
@@ -148,9 +162,7 @@ def test_the_batches_of_an_epoch_differ(images: np.ndarray, kind: str) -> None:
 
     But flips are each image's own, wherever it is.
     """
-    batches = Augmented(Augmentation(**KINDS[kind]), images, 0, 0)
-    index = np.zeros(40, int)
-    one, other = batches.batch(index), batches.batch(index)
+    one, other = augmented_batches(images, 40, 0, 0, np.zeros(80, int), **KINDS[kind])
     same = (one == other).all((1, 2, 3))
     assert same.all() if "flip" in KINDS[kind] else same.sum() < 20
 

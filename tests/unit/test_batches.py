@@ -7,6 +7,7 @@ from scipy import stats
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.train.augmentation import Augmentation
 from stages.train.batches import Batches, shrunk
+from tests.unit.picked import epoch_of
 
 import tensorflow as tf  # isort: skip
 
@@ -22,7 +23,7 @@ def test_an_epoch_gives_every_image_once_in_another_order_each_epoch() -> None:
     labels = np.arange(50, dtype=np.uint8)
     images = np.repeat(labels, 3072).reshape(50, 32, 32, 3).astype(np.float32)
     batches = Batches(images, labels, 16, PLAIN, seed=0)
-    epochs = [list(batches.epoch(number)) for number in (0, 1, 0)]
+    epochs = [list(epoch_of(batches, number)) for number in (0, 1, 0)]
     assert [len(batch) for _, batch in epochs[0]] == [16, 16, 16, 2]
     assert len(batches) == 4
     orders = [np.concatenate([batch for _, batch in epoch]).tolist() for epoch in epochs]
@@ -44,14 +45,16 @@ def test_only_the_last_batch_is_smaller(images: int, batch_size: int, sizes: lis
         Batches(*arrays, batch_size, alternating(1), seed=0),
     ):
         assert len(batches) == len(sizes)
-        assert [picked.shape for picked, _ in batches.epoch(0)] == [(n, 4, 4, 3) for n in sizes]
-        assert [len(labels) for _, labels in batches.epoch(0)] == sizes
+        assert [picked.shape for picked, _ in epoch_of(batches, 0)] == [(n, 4, 4, 3) for n in sizes]
+        assert [len(labels) for _, labels in epoch_of(batches, 0)] == sizes
 
 
 def test_seed_and_epoch_alone_decide_the_order() -> None:
     arrays = np.zeros((40, 1, 1, 3), np.float32), np.arange(40, dtype=np.uint8)
     orders = {
-        (kind, seed, epoch): np.concatenate([index for _, index in batches.epoch(epoch)]).tolist()
+        (kind, seed, epoch): np.concatenate(
+            [index for _, index in epoch_of(batches, epoch)]
+        ).tolist()
         for seed in (0, 1)
         for kind, batches in (
             ("plain", Batches(*arrays, 16, PLAIN, seed)),
@@ -74,7 +77,7 @@ def test_flip_alternates_and_half_start_flipped() -> None:
     for seed in range(2):
         batches = Batches(images, labels, 64, alternating(0), seed)
         for epoch in range(4):
-            for picked, index in batches.epoch(epoch):
+            for picked, index in epoch_of(batches, epoch):
                 flipped = (picked == images[index][:, :, ::-1]).all((1, 2, 3))
                 assert (flipped | (picked == images[index]).all((1, 2, 3))).all()
                 sides[seed, epoch, index] = flipped
@@ -89,7 +92,7 @@ def test_translation_moves_by_up_to_its_pixels() -> None:
     row, column = np.mgrid[:32, :32].astype(np.float32)
     image = np.stack([row, column, column], axis=-1)
     batches = Batches(np.repeat(image[None], 400, 0), labels, 400, alternating(2), seed=0)
-    (picked, _), *_ = batches.epoch(0)
+    (picked, _), *_ = epoch_of(batches, 0)
     centre = picked[:, 16, 16]
     mirrored = picked[:, 16, 17, 1] < picked[:, 16, 16, 1]
     moved_down = centre[:, 0] - 16
@@ -106,7 +109,7 @@ def test_every_image_is_cut_from_its_mirrored_surroundings() -> None:
     labels = np.arange(30, dtype=np.uint8)
     images = np.random.default_rng(0).random((30, 6, 6, 3), np.float32)
     for epoch in range(2):
-        for picked, index in Batches(images, labels, 8, alternating(2), seed=0).epoch(epoch):
+        for picked, index in epoch_of(Batches(images, labels, 8, alternating(2), seed=0), epoch):
             assert picked.dtype == np.float32
             for found, original in zip(picked, images[index], strict=True):
                 padded = np.pad(original, ((2, 2), (2, 2), (0, 0)), mode="reflect")
@@ -132,7 +135,7 @@ def translated(count: int, translation: int, epoch: int, seed: int = 0) -> tuple
     batches = Batches(images, np.arange(count), 500, alternating(translation), seed)
     down, right, flipped = np.empty(count, int), np.empty(count, int), np.empty(count, bool)
     middle = SIDE // 2
-    for picked, index in batches.epoch(epoch):
+    for picked, index in epoch_of(batches, epoch):
         down[index] = middle - picked[:, middle, middle, 0]
         right[index] = middle - picked[:, middle, middle, 1]
         flipped[index] = picked[:, middle, middle + 1, 1] < picked[:, middle, middle, 1]
@@ -168,8 +171,8 @@ def test_the_places_of_a_batch_have_no_translations_of_their_own() -> None:
     """Neither in another batch nor in another epoch."""
     images = np.random.default_rng(0).random((1, 9, 9, 3), np.float32).repeat(80, axis=0)
     batches = Batches(images, np.zeros(80), 40, alternating(2), seed=0)
-    (one, _), (other, _) = batches.epoch(0)
-    later, _ = next(batches.epoch(2))
+    (one, _), (other, _) = epoch_of(batches, 0)
+    later, _ = next(epoch_of(batches, 2))
     for picked in (other, later):
         same = [np.array_equal(*pair) for pair in zip(one, picked, strict=True)]
         assert sum(same) < 10

@@ -1,17 +1,16 @@
 """What an epoch of the training loop does and returns: its row, by formulas in NumPy."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
-from stages.train.augmentation import Augmentation
-from stages.train.batches import Batch, Batches
+from stages.train.augmentation import Augmentation, Plan
+from stages.train.batches import Batches
 from stages.train.history import Row
 from stages.train.loop import VALIDATION_BATCH_SIZE, train
 from stages.train.recipes import Phase, Training
 from tests.unit.eager import without_graphs as without_graphs
+from tests.unit.picked import Batch, epoch_of
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip
@@ -89,7 +88,7 @@ def test_rows_are_those_of_softmax_regression() -> None:
     for epoch, row in enumerate(rows):
         first_rate = RATE * (1 - step / steps)
         sums = np.zeros(2)
-        for batch in batches.epoch(epoch):
+        for batch in epoch_of(batches, epoch):
             sums += regression.step(*batch, RATE * (1 - step / steps))
             step += 1
         _, loss, correct = regression.measured(*validation)
@@ -128,16 +127,16 @@ class Mode(keras.layers.Layer):
 
 
 def test_layers_know_whether_they_train() -> None:
-    """Each graph is made once, though the last batch is smaller."""
+    """Each graph is made once for a size of batches; the last one of an epoch is smaller."""
     mode = Mode()
     model = network(2, mode)
     before = mode.compiled
     images, _ = examples(4, 0)
     labels = np.array([3, 3, 3, 5], np.uint8)
-    training = trained_alone(model, Batches(images, labels, 3, PLAIN, seed=0), epochs=1)
-    (row,) = train(training, images, labels)
+    training = trained_alone(model, Batches(images, labels, 3, PLAIN, seed=0), epochs=2)
+    row, _ = train(training, images, labels)
     assert (row["accuracy"], row["val_accuracy"]) == (0.75, 0.25)
-    assert mode.compiled == before + 2
+    assert mode.compiled == before + 3
 
 
 class Fixed(Batches):
@@ -145,14 +144,16 @@ class Fixed(Batches):
 
     def __init__(self, side: int, labels: list[int]) -> None:
         """Take a label for each epoch."""
-        super().__init__(
-            np.ones((1, side, side, 3), np.float32), np.zeros(1, np.uint8), 1, PLAIN, 0
-        )
-        self.by_epoch = labels
+        images = np.ones((len(labels), side, side, 3), np.float32)
+        super().__init__(images, np.array(labels, np.uint8), 1, PLAIN, 0)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Yield the epoch's batch."""
-        yield self.images, np.array([self.by_epoch[epoch]], np.uint8)
+    def __len__(self) -> int:
+        """Return the number of steps in an epoch."""
+        return 1
+
+    def plan(self, epoch: int) -> Plan:
+        """Return the plan of the epoch's batch."""
+        return {"index": np.array([epoch])}
 
 
 def phased() -> Training:

@@ -5,17 +5,15 @@ import math
 import re
 import sys
 import time
-from collections.abc import Iterator
 from itertools import count
-from typing import Any
 
 import numpy as np
 import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.errors import TrainingError
-from stages.train.augmentation import Augmentation
-from stages.train.batches import Batch, Batches
+from stages.train.augmentation import Augmentation, Plan
+from stages.train.batches import Batches
 from stages.train.loop import train
 from stages.train.recipes import Phase, Training
 from tests.unit.eager import without_graphs as without_graphs
@@ -34,14 +32,18 @@ class Given(Batches):
 
     def __init__(self, pixels: list[float], clock: list[float]) -> None:
         """Take a pixel for each epoch."""
-        super().__init__(np.zeros((4, 1, 1, 3), np.float32), LABELS, 2, Augmentation(), 0)
-        self.pixels, self.clock = pixels, clock
+        images = np.repeat(np.array(pixels, np.float32), 4 * 3).reshape(-1, 1, 1, 3)
+        super().__init__(images, np.tile(LABELS, len(pixels)), 2, Augmentation(), 0)
+        self.clock = clock
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Yield the batches."""
-        for part in (slice(2), slice(2, 4)):
-            self.clock[0] += 0.63
-            yield np.full((2, 1, 1, 3), self.pixels[epoch], np.float32), self.labels[part]
+    def __len__(self) -> int:
+        """Return the number of steps in an epoch."""
+        return 2
+
+    def plan(self, epoch: int) -> Plan:
+        """Return the plan of the epoch's two batches."""
+        self.clock[0] += 1.26
+        return {"index": 4 * epoch + np.arange(4)}
 
 
 def mean_answer(labels: tf.Tensor, answers: tf.Tensor) -> tf.Tensor:
@@ -49,29 +51,31 @@ def mean_answer(labels: tf.Tensor, answers: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(answers)
 
 
+class Slow(keras.layers.Layer):
+    """Returns what it is given, after 100 s by the clock where it is not training."""
+
+    def __init__(self, clock: list[float]) -> None:
+        """Take what holds the time."""
+        super().__init__()
+        self.clock = clock
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Return the inputs."""
+        if training is False:
+            self.clock[0] += 100
+        return inputs
+
+
 def training_on(*pixels: float, clock: list[float] | None = None) -> Training:
     """Return a training whose network answers each image with its pixel, and class 0."""
-    model = keras.Sequential(
-        [keras.Input((1, 1, 3)), keras.layers.Flatten(), keras.layers.Dense(10)]
-    )
+    clock = clock or [0]
+    layers = [keras.layers.Flatten(), keras.layers.Dense(10), Slow(clock)]
+    model = keras.Sequential([keras.Input((1, 1, 3)), *layers])
     kernel, bias = model.trainable_variables
     kernel.assign(np.full((3, 10), 1 / 3))
     # What is not finite would spoil the kernel.
-    phases = [Phase(range(len(pixels)), model, [bias], Given([*pixels], clock or [0]))]
+    phases = [Phase(range(len(pixels)), model, [bias], Given([*pixels], clock))]
     return Training(model, keras.optimizers.SGD(1e-9), mean_answer, phases)
-
-
-class Slow:
-    """Images that take 100 s by the clock to be read."""
-
-    def __init__(self, images: np.ndarray, clock: list[float]) -> None:
-        """Take what holds the time."""
-        self.images, self.clock = images, clock
-
-    def __getitem__(self, part: slice) -> np.ndarray:
-        """Return some of them."""
-        self.clock[0] += 100
-        return self.images[part]
 
 
 class Screen(io.StringIO):
@@ -97,7 +101,7 @@ def test_an_epochs_line(
     """The seconds are those of training, without validation."""
     clock = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    images: Any = Slow(np.full((3, 1, 1, 3), 0.125, np.float32), clock)
+    images = np.full((3, 1, 1, 3), 0.125, np.float32)
     rows = list(train(training_on(2.5, 0.5, clock=clock), images, np.array([0, 0, 1], np.uint8)))
     assert capsys.readouterr() == (
         "epoch 1/2  loss 2.5000  accuracy 0.2500  val_loss 0.1250  val_accuracy 0.6667  1.3 s\n"

@@ -10,6 +10,7 @@ from stages.errors import InputError
 from stages.train.params import read_recipe
 from stages.train.recipes import Training, at_side
 from tests.project import Params, write_params
+from tests.unit.picked import epoch_of
 from tests.unit.tiny_recipes import IMAGES, LABELS, assembled, tiny
 
 import tensorflow as tf  # isort: skip
@@ -45,7 +46,7 @@ def test_phases_of_airbench(
     for phase, (first, after, side, trains_bias) in zip(training.phases, expected, strict=True):
         assert phase.epochs == range(first, after)
         assert phase.model.input_shape == (None, side, side, 3)
-        assert next(phase.batches.epoch(0))[0].shape == (3, side, side, 3)
+        assert next(epoch_of(phase.batches, 0))[0].shape == (3, side, side, 3)
         left_out = everything - {variable.path for variable in phase.variables}
         assert left_out == (set() if trains_bias else {"whitening/bias"})
 
@@ -59,7 +60,9 @@ def test_phases_share_their_weights_and_order(airbench_small: Training) -> None:
         ]
         assert {id(v) for v in phase.variables} <= {id(v) for v in training.model.variables}
     assert training.model.input_shape == (None, 32, 32, 3)
-    for (_, one), (_, other) in zip(small.batches.epoch(1), large.batches.epoch(1), strict=True):
+    for (_, one), (_, other) in zip(
+        epoch_of(small.batches, 1), epoch_of(large.batches, 1), strict=True
+    ):
         np.testing.assert_array_equal(one, other)
 
 
@@ -87,8 +90,8 @@ def test_first_epochs_see_the_images_shrunk() -> None:
     low = {"low_resolution": side, "translation": 0}
     recipe = tiny("airbench_small", augmentation=low, batch_size=5)
     small, large = assembled(recipe).phases
-    (picked, labels), *_ = small.batches.epoch(0)
-    (whole, same_labels), *_ = large.batches.epoch(0)
+    (picked, labels), *_ = epoch_of(small.batches, 0)
+    (whole, same_labels), *_ = epoch_of(large.batches, 0)
     np.testing.assert_array_equal(labels, same_labels)
     resized = tf.image.resize(whole, (side, side), antialias=True)
     np.testing.assert_allclose(picked, resized, atol=1e-5)
@@ -100,7 +103,7 @@ def test_tutorial_has_one_phase_on_the_images_as_they_are() -> None:
     assert phase.epochs == range(4)
     assert phase.model is training.model
     assert phase.variables == training.model.trainable_variables
-    batches = list(phase.batches.epoch(0))
+    batches = list(epoch_of(phase.batches, 0))
     assert [len(labels) for _, labels in batches] == [3, 2]
     images = np.concatenate([images for images, _ in batches])
     labels = np.concatenate([labels for _, labels in batches])
@@ -115,7 +118,7 @@ def test_resnets_first_epochs_are_on_small_images(epochs: int, share: float, fir
     low = {"low_resolution": 5, "low_resolution_share": share}
     training = assembled(tiny("resnet20", augmentation=low, epochs=epochs))
     found = [
-        (phase.epochs, phase.model.input_shape[1], next(phase.batches.epoch(0))[0].shape)
+        (phase.epochs, phase.model.input_shape[1], next(epoch_of(phase.batches, 0))[0].shape)
         for phase in training.phases
     ]
     small = [(range(first), 5, (3, 5, 5, 3))] if first else []

@@ -13,6 +13,7 @@ from stages.train.history import has_stalled
 from stages.train.params import Recipe
 from tests.project import default_params
 from tests.unit.other_values import NAMES, keys_of, with_another
+from tests.unit.picked import epoch_of
 from tests.unit.tiny_recipes import IMAGES, assembled, tiny
 
 import tensorflow as tf  # isort: skip
@@ -70,7 +71,7 @@ def observed(recipe: Recipe, seed: int = 0) -> Iterator[Observation]:
         array
         for phase in training.phases
         for epoch in phase.epochs
-        for batch in phase.batches.epoch(epoch)
+        for batch in epoch_of(phase.batches, epoch)
         for array in batch
     ]
     generator = np.random.default_rng(0)
