@@ -1,7 +1,9 @@
 # Each target makes the environment it needs, .venv, by itself.
 PYTHON ?= python3
 VENV := .venv
-INSTALLED := $(VENV)/.installed
+# Where an NVIDIA driver answers, TensorFlow's CUDA packages too.
+CUDA := $(shell $(PYTHON) -I stages/nvidia.py 2> /dev/null && echo $(VENV)/.cuda)
+INSTALLED := $(VENV)/.installed $(CUDA)
 # PyTorch, which only the benchmark compares with.
 PEER := .venv-bench/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -52,16 +54,23 @@ $(PEER): benchmarks/requirements.txt
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-$(INSTALLED): requirements.lock
+$(VENV)/.installed: requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or \
 	    sys.exit("Python %d.%d found, 3.11 to 3.13 needed; use make PYTHON=..." % v)'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
+$(VENV)/.cuda: requirements-gpu.lock $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
 # After a change of dependencies in pyproject.toml. No index host goes into the lock.
+LOCKED := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+    --no-emit-index-url --no-emit-find-links --quiet
 lock: $(INSTALLED)
 	$(VENV)/bin/python -m pip install --quiet uv
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
-	    --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-	    --quiet --output-file requirements.lock
+	uv pip compile pyproject.toml --extra dev $(LOCKED) --output-file requirements.lock
+	python -c 'from importlib.metadata import requires; \
+	    print(*(r.split(";")[0] for r in requires("tensorflow") if "and-cuda" in r), sep="\n")' \
+	    | uv pip compile - $(LOCKED) --output-file requirements-gpu.lock

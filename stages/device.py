@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from stages import settings as settings  # Before TensorFlow, which reads what it sets.
 from stages.errors import InputError
+from stages.nvidia import why_unseen
 from stages.params import Device
 from stages.processors import usable
 
@@ -19,6 +20,9 @@ from stages.processors import usable
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 THREADS = usable()
+# Compute capabilities: TensorFlow 2.21 has no kernels for older ones, and XLA ends the process on
+# newer ones (tensorflow issue 111958).
+OLDEST, NEWEST = (6, 0), (9, 0)
 
 
 @contextmanager
@@ -60,21 +64,43 @@ def select(device: Device) -> tf.DeviceSpec:
     """Return the device to work on, after saying on one line which it is.
 
     Args:
-        device: auto takes a GPU where TensorFlow sees one.
+        device: auto takes a GPU where there is one that TensorFlow can use.
 
     Raises:
         InputError: `gpu` is asked for and there is none.
     """
     tf.config.experimental.enable_op_determinism()
-    if device == "gpu" and not GPUS:
-        raise InputError(
-            "params.yaml: device = 'gpu': TensorFlow sees no GPU; allowed here are auto and cpu; "
-            "`pip install -e '.[gpu]'` installs what a GPU needs, TF_CPP_MIN_LOG_LEVEL=0 shows more"
-        )
-    if device == "cpu" or not GPUS:
-        print("device: CPU" + (", no GPU is seen" if device == "auto" else ""), flush=True)
-        return tf.DeviceSpec(device_type="CPU", device_index=0)
+    if device == "cpu":
+        return cpu("")
+    reason = unusable(GPUS[0]) if GPUS else why_unseen()
+    if reason and device == "gpu":
+        raise InputError(f"params.yaml: device = 'gpu': {reason}; allowed here are auto and cpu")
+    if reason:
+        return cpu(f"; {reason}")
     tf.config.experimental.set_memory_growth(GPUS[0], True)
-    name = tf.config.experimental.get_device_details(GPUS[0]).get("device_name", "unnamed")
-    print(f"device: GPU, {name}", flush=True)
+    print(f"device: GPU, {name_of(GPUS[0])}", flush=True)
     return tf.DeviceSpec(device_type="GPU", device_index=0)
+
+
+def cpu(reason: str) -> tf.DeviceSpec:
+    """Return the CPU, after saying so; TensorFlow takes no memory of a GPU then."""
+    tf.config.set_visible_devices([], "GPU")
+    print(f"device: CPU{reason}", flush=True)
+    return tf.DeviceSpec(device_type="CPU", device_index=0)
+
+
+def name_of(gpu: tf.config.PhysicalDevice) -> str:
+    """Return what a GPU is called."""
+    return tf.config.experimental.get_device_details(gpu).get("device_name", "unnamed")
+
+
+def unusable(gpu: tf.config.PhysicalDevice) -> str | None:
+    """Return why TensorFlow cannot use a GPU; None where it can."""
+    capability = tf.config.experimental.get_device_details(gpu).get("compute_capability")
+    if capability is None or OLDEST <= capability <= NEWEST:
+        return None
+    found, oldest, newest = (f"{major}.{minor}" for major, minor in (capability, OLDEST, NEWEST))
+    return (
+        f"{name_of(gpu)} has compute capability {found}, "
+        f"but TensorFlow {tf.__version__} works with {oldest} to {newest}"
+    )

@@ -30,7 +30,7 @@ WRONG = [
     ("train", "seed", -1, "greater than or equal to 0"),
     ("train", "seed", None, "valid integer"),
     ("train", "device", "tpu", "'auto', 'cpu' or 'gpu'"),
-    ("train", "device", "gpu", "TensorFlow sees no GPU"),
+    ("train", "device", "gpu", "no GPU is seen"),
     ("train", "recipe", "resnet", "allowed are 'tutorial', 'airbench94', 'airbench_small'"),
     ("train", "recipe", 3, "valid string"),
     ("train", "recipe", "v1.5", "allowed are letters, digits, _ and -"),

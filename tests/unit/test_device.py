@@ -18,14 +18,38 @@ import tensorflow as tf  # isort: skip
 
 Calls = list[tuple[Any, ...]]
 CPU, GPU = "/device:CPU:0", "/device:GPU:0"
+# What TensorFlow says of each GPU.
+DETAILS: dict[str, dict[str, Any]] = {
+    "first": {"device_name": "NVIDIA first", "compute_capability": (8, 0)},
+    "second": {"device_name": "NVIDIA second", "compute_capability": (7, 5)},
+    "nameless": {},
+    "oldest": {"device_name": "P100", "compute_capability": (6, 0)},
+    "newest": {"device_name": "H100", "compute_capability": (9, 0)},
+    "too old": {"device_name": "M40", "compute_capability": (5, 2)},
+    "too new": {"device_name": "B200", "compute_capability": (10, 0)},
+    "much too new": {"device_name": "RTX 5090", "compute_capability": (12, 0)},
+}
+WORKS = f"but TensorFlow {tf.__version__} works with 6.0 to 9.0"
+# By a GPU that TensorFlow cannot use, what is said of it.
+REASONS = {
+    "too old": f"M40 has compute capability 5.2, {WORKS}",
+    "too new": f"B200 has compute capability 10.0, {WORKS}",
+    "much too new": f"RTX 5090 has compute capability 12.0, {WORKS}",
+    "unseen": "the reason",
+}
 # By GPUs, device and name.
 CHOICES: list[tuple[list[str], Device, str, str]] = [
-    ([], "auto", CPU, "device: CPU, no GPU is seen\n"),
     ([], "cpu", CPU, "device: CPU\n"),
     (["first", "second"], "cpu", CPU, "device: CPU\n"),
     (["first", "second"], "auto", GPU, "device: GPU, NVIDIA first\n"),
     (["first", "second"], "gpu", GPU, "device: GPU, NVIDIA first\n"),
     (["nameless"], "auto", GPU, "device: GPU, unnamed\n"),
+    (["oldest"], "auto", GPU, "device: GPU, P100\n"),
+    (["newest"], "gpu", GPU, "device: GPU, H100\n"),
+    *(
+        ([gpu] if gpu in DETAILS else [], "auto", CPU, f"device: CPU; {reason}\n")
+        for gpu, reason in REASONS.items()
+    ),
 ]
 
 
@@ -34,14 +58,15 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     """Return what TensorFlow is asked for, in order."""
     calls: Calls = []
 
-    def details(gpu: str) -> dict[str, str]:
-        return {} if gpu == "nameless" else {"device_name": f"NVIDIA {gpu}"}
-
     for name in ("enable_op_determinism", "set_memory_growth"):
         monkeypatch.setattr(
             tf.config.experimental, name, lambda *given, name=name: calls.append((name, *given))
         )
-    monkeypatch.setattr(tf.config.experimental, "get_device_details", details)
+    monkeypatch.setattr(
+        tf.config, "set_visible_devices", lambda *given: calls.append(("set_visible", *given))
+    )
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", DETAILS.get)
+    monkeypatch.setattr(device, "why_unseen", lambda: REASONS["unseen"])
     return calls
 
 
@@ -54,21 +79,24 @@ def test_the_device_is_chosen_and_told(
     place: str,
     says: str,
 ) -> None:
+    """Of a GPU that is not used, TensorFlow takes no memory."""
     monkeypatch.setattr(device, "GPUS", gpus)
     pipe = read_output(monkeypatch)
     assert device.select(wanted).to_string() == place
     assert pipe.arrived == says
-    growing = [("set_memory_growth", gpus[0], True)] if place == GPU else []
-    assert calls == [("enable_op_determinism",), *growing]
+    of_place = {CPU: ("set_visible", [], "GPU"), GPU: ("set_memory_growth", *gpus[:1], True)}
+    assert calls == [("enable_op_determinism",), of_place[place]]
 
 
-def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, calls: Calls) -> None:
-    monkeypatch.setattr(device, "GPUS", [])
+@pytest.mark.parametrize("gpu", REASONS)
+def test_a_gpu_that_cannot_be_used_is_refused(
+    monkeypatch: pytest.MonkeyPatch, calls: Calls, gpu: str
+) -> None:
+    monkeypatch.setattr(device, "GPUS", [gpu] if gpu in DETAILS else [])
     with pytest.raises(InputError) as caught:
         device.select("gpu")
     assert str(caught.value) == (
-        "params.yaml: device = 'gpu': TensorFlow sees no GPU; allowed here are auto and cpu; "
-        "`pip install -e '.[gpu]'` installs what a GPU needs, TF_CPP_MIN_LOG_LEVEL=0 shows more"
+        f"params.yaml: device = 'gpu': {REASONS[gpu]}; allowed here are auto and cpu"
     )
 
 

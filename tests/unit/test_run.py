@@ -147,13 +147,13 @@ def test_device_and_time_are_told(
 
     monkeypatch.setattr(run_module, "train", slow)
     trained()
-    assert capsys.readouterr().out == "device: CPU, no GPU is seen\ntrained for 62 s\n"
+    assert capsys.readouterr().out == "device: CPU; no GPU is seen\ntrained for 62 s\n"
 
 
 def test_a_gpu_that_is_not_there_is_told_before_anything_is_written(
     loop: Loop, folder: Path
 ) -> None:
-    with pytest.raises(InputError, match="TensorFlow sees no GPU"):
+    with pytest.raises(InputError, match="no GPU is seen"):
         run(TUTORIAL, 3, "gpu", TRAINING, VALIDATION)
     assert files(folder) == []
 

@@ -1,0 +1,97 @@
+"""What is installed and said where an NVIDIA driver answers: here, a library of one function."""
+
+import shutil
+import subprocess
+import sys
+from importlib.metadata import requires
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.project import ROOT, assert_refused, run, run_stage, small_params, write_params
+
+LOCK, CUDA_LOCK = "requirements.lock", "requirements-gpu.lock"
+NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
+
+
+class Driver(NamedTuple):
+    """A driver that does or does not answer."""
+
+    folder: Path
+    answers: bool
+
+
+@pytest.fixture(scope="module", params=[0, NO_DEVICE, None], ids=["GPU", "no GPU", "no driver"])
+def driver(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Driver:
+    """Return a folder with a driver, by what its start returns, or without one."""
+    folder = tmp_path_factory.mktemp("driver")
+    if request.param is not None:
+        if not shutil.which("cc"):
+            pytest.skip("needs a C compiler")
+        source = f"int cuInit(unsigned flags) {{ return {request.param}; }}"
+        command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", f"{folder}/libcuda.so.1"]
+        subprocess.run(command, input=source, text=True, check=True)
+    return Driver(folder, request.param == 0)
+
+
+def installed_by_make(folder: Path, driver: Driver) -> list[str]:
+    """Return the locks that `make repro` would install, one after the other."""
+    command = ["make", "--dry-run", "repro", f"PYTHON={sys.executable}"]
+    result = run(command, folder, LD_LIBRARY_PATH=str(driver.folder))
+    assert result.returncode == 0, result.stderr
+    *steps, last = result.stdout.splitlines()
+    assert last == "dvc repro"
+    return [step.split(" -r ")[1] for step in steps if "pip install" in step]
+
+
+def test_make_installs_cudas_packages_where_a_driver_answers(
+    tmp_path: Path, driver: Driver
+) -> None:
+    """Into the environment that there is, too; nothing else is installed again."""
+    (tmp_path / "stages").mkdir()
+    for name in ("Makefile", LOCK, CUDA_LOCK, "stages/nvidia.py"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    cuda = [CUDA_LOCK] if driver.answers else []
+    assert installed_by_make(tmp_path, driver) == [LOCK, *cuda]
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv/.installed").touch()
+    assert installed_by_make(tmp_path, driver) == cuda
+    (tmp_path / ".venv/.cuda").touch()
+    assert installed_by_make(tmp_path, driver) == []
+
+
+def locked() -> dict[str, str]:
+    """Return the locked version of each CUDA package."""
+    text = (ROOT / CUDA_LOCK).read_text().replace("\\\n", " ")
+    versions = {}
+    for line in text.splitlines():
+        pin, *hashes = line.split()
+        name, version = pin.split("==")
+        assert all(entry.startswith("--hash=sha256:") for entry in hashes)
+        assert hashes
+        versions[name] = version
+    return versions
+
+
+def test_cudas_packages_are_those_that_tensorflow_asks_for() -> None:
+    wanted = {
+        requirement.name: requirement.specifier
+        for requirement in map(Requirement, requires("tensorflow") or [])
+        if requirement.marker and requirement.marker.evaluate({"extra": "and-cuda"})
+        if not requirement.marker.evaluate({"extra": ""})
+    }
+    versions = locked()
+    assert versions.keys() == wanted.keys()
+    assert all(version in wanted[name] for name, version in versions.items())
+
+
+def test_what_keeps_tensorflow_from_the_gpu_is_said(
+    arrays: Path, tmp_path: Path, driver: Driver
+) -> None:
+    (tmp_path / "data").symlink_to(arrays / "data")
+    write_params(tmp_path, small_params(arrays) | {"device": "gpu"})
+    result = run_stage("train", tmp_path, LD_LIBRARY_PATH=str(driver.folder))
+    reason = "an NVIDIA driver answers, but" if driver.answers else "no GPU is seen;"
+    assert_refused(result, "params.yaml: device = 'gpu': ", reason, "allowed here are auto and cpu")
