@@ -87,7 +87,7 @@ def outside(recipe: dict, images: int) -> dict:
     training = assembled(recipe, images=images)
     phase, step = training.phases[0], step_of(training)
     batches, batch = phase.batches, first_batch(phase.batches)
-    steps = compiled_steps(batches, training_step(training, phase))
+    steps = compiled_steps(batches, training_step(training, phase), on_gpu=False)
     sums = steps(next(batches.chunks(batches.plan(0), 1)), tf.zeros(2))
     step(*batch)
     loop, bare = [], []

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from stages import settings as settings  # Before TensorFlow, which reads what it sets.
 from stages.errors import InputError
 from stages.nvidia import why_unseen
-from stages.params import Device
+from stages.params import Device, Precision
 from stages.processors import usable
 
 # Errors only.
@@ -23,6 +23,8 @@ THREADS = usable()
 # Compute capabilities: TensorFlow 2.21 has no kernels for older ones, and XLA ends the process on
 # newer ones (tensorflow issue 111958).
 OLDEST, NEWEST = (6, 0), (9, 0)
+# From this one on, GPUs have units for bfloat16.
+BFLOAT16 = (8, 0)
 
 
 @contextmanager
@@ -60,47 +62,60 @@ tf.config.threading.set_inter_op_parallelism_threads(THREADS)
 threadpool_limits(THREADS, "blas")
 
 
-def select(device: Device) -> tf.DeviceSpec:
-    """Return the device to work on, after saying on one line which it is.
+def select(device: Device, precision: Precision = "float32") -> tf.DeviceSpec:
+    """Return the device to work on, and let Keras compute in a precision, after saying which.
 
     Args:
         device: auto takes a GPU where there is one that TensorFlow can use.
+        precision: auto takes bfloat16 where a GPU has units for it.
 
     Raises:
         InputError: `gpu` is asked for and there is none.
     """
     tf.config.experimental.enable_op_determinism()
     if device == "cpu":
-        return cpu("")
+        return cpu(precision)
     reason = unusable(GPUS[0]) if GPUS else why_unseen()
     if reason and device == "gpu":
         raise InputError(f"params.yaml: device = 'gpu': {reason}; allowed here are auto and cpu")
     if reason:
-        return cpu(f"; {reason}")
+        return cpu(precision, f"; {reason}")
     tf.config.experimental.set_memory_growth(GPUS[0], True)
-    print(f"device: GPU, {name_of(GPUS[0])}", flush=True)
+    name, capability = details(GPUS[0])
+    taken = set_precision(precision, capability >= BFLOAT16)
+    print(f"device: GPU, {name}, {taken}", flush=True)
     return tf.DeviceSpec(device_type="GPU", device_index=0)
 
 
-def cpu(reason: str) -> tf.DeviceSpec:
+def cpu(precision: Precision, reason: str = "") -> tf.DeviceSpec:
     """Return the CPU, after saying so; TensorFlow takes no memory of a GPU then."""
     tf.config.set_visible_devices([], "GPU")
-    print(f"device: CPU{reason}", flush=True)
+    print(f"device: CPU, {set_precision(precision, False)}{reason}", flush=True)
     return tf.DeviceSpec(device_type="CPU", device_index=0)
 
 
-def name_of(gpu: tf.config.PhysicalDevice) -> str:
-    """Return what a GPU is called."""
-    return tf.config.experimental.get_device_details(gpu).get("device_name", "unnamed")
+def set_precision(precision: Precision, is_bfloat16_fast: bool) -> str:
+    """Let Keras's layers compute in a precision from now on, and return it."""
+    if precision == "auto":
+        precision = "bfloat16" if is_bfloat16_fast else "float32"
+    policy = "mixed_bfloat16" if precision == "bfloat16" else "float32"
+    keras.config.set_dtype_policy(policy)
+    return precision
+
+
+def details(gpu: tf.config.PhysicalDevice) -> tuple[str, tuple[int, int]]:
+    """Return what a GPU is called, and its compute capability."""
+    found = tf.config.experimental.get_device_details(gpu)
+    return found.get("device_name", "unnamed"), found.get("compute_capability", OLDEST)
 
 
 def unusable(gpu: tf.config.PhysicalDevice) -> str | None:
     """Return why TensorFlow cannot use a GPU; None where it can."""
-    capability = tf.config.experimental.get_device_details(gpu).get("compute_capability")
-    if capability is None or OLDEST <= capability <= NEWEST:
+    name, capability = details(gpu)
+    if OLDEST <= capability <= NEWEST:
         return None
     found, oldest, newest = (f"{major}.{minor}" for major, minor in (capability, OLDEST, NEWEST))
     return (
-        f"{name_of(gpu)} has compute capability {found}, "
+        f"{name} has compute capability {found}, "
         f"but TensorFlow {tf.__version__} works with {oldest} to {newest}"
     )

@@ -11,8 +11,12 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from stages.errors import InputError, in_one_line
 
 PATH = Path("params.yaml")
-TOP_LEVEL = ("seed", "device", "recipe", "recipes", "fetch", "preprocess", "evaluate", "plots")
+TOP_LEVEL = (
+    *("seed", "device", "precision", "recipe", "recipes"),
+    *("fetch", "preprocess", "evaluate", "plots"),
+)
 Device = Literal["auto", "cpu", "gpu"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 # Above these, TensorFlow and Python themselves end in errors of their own.
 Count = Annotated[int, Field(ge=1, le=100_000)]

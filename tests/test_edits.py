@@ -62,7 +62,12 @@ def table_of_params() -> list[tuple[str, set[str]]]:
     """Return each key of params.yaml, and the stages that read it."""
     rows = []
     params = default_params()
-    readers = {"seed": {"train"}, "device": {"train", "evaluate"}, "recipe": {"train"}}
+    readers = {
+        "seed": {"train"},
+        "device": {"train", "evaluate"},
+        "precision": {"train"},
+        "recipe": {"train"},
+    }
     for section, content in params.items():
         if section in readers:
             rows.append((section, readers[section]))

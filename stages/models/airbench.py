@@ -39,10 +39,12 @@ class Airbench(Network):
         from keras import layers
 
         from stages.models.compiled_gelu import CompiledGelu
+        from stages.models.compiled_max_pooling import CompiledMaxPooling2D
         from stages.models.fused_batch_normalization import FusedBatchNormalization
         from stages.models.winograd import WinogradConv2D
 
         convolution_layer = WinogradConv2D if on_cpu else layers.Conv2D
+        pooling_layer = layers.MaxPooling2D if on_cpu else CompiledMaxPooling2D
         activation_layer = CompiledGelu if on_cpu else layers.Activation
         sample = np.asarray(images[: self.whitening_images])
         mean = sample.mean((0, 1, 2), dtype=np.float64)
@@ -60,7 +62,8 @@ class Airbench(Network):
             return activation_layer("gelu")(normalization(x))
 
         inputs = keras.Input((32, 32, 3), name="images")
-        x = layers.Normalization(mean=mean.tolist(), variance=variance.tolist())(inputs)
+        moments = {"mean": mean.tolist(), "variance": variance.tolist()}
+        x = layers.Normalization(**moments, dtype="float32")(inputs)
         x = activation_layer("gelu")(whitening(x))
         convolutions = []
         for block, width in enumerate(self.widths, start=1):
@@ -70,12 +73,13 @@ class Airbench(Network):
                 convolutions.append(convolution)
                 x = convolution(x)
                 if half == "a":
-                    x = layers.MaxPooling2D(2)(x)
+                    x = pooling_layer(2)(x)
                 x = normalized(x, f"{name}_normalization")
         x = layers.GlobalMaxPooling2D()(x)
         x = layers.Rescaling(1 / self.widths[-1])(x)
         head = layers.Dense(10, use_bias=False, name="logits")
-        model = keras.Model(inputs, layers.Softmax(name="probabilities")(head(x)), name="airbench")
+        probabilities = layers.Softmax(name="probabilities", dtype="float32")(head(x))
+        model = keras.Model(inputs, probabilities, name="airbench")
 
         whitening.kernel.assign(kernel)
         whitening.kernel.trainable = False

@@ -29,7 +29,8 @@ class Network(Section):
         Args:
             images: the training images, float32 (n, 32, 32, 3) in [0, 1].
             generator: draws initial weights, where Keras's initializers do not.
-            on_cpu: whether to use layers made for CPUs; the results are the same but for rounding.
+            on_cpu: whether to use layers made for CPUs, or such as XLA can compile; the results are
+                the same but for rounding.
         """
         raise NotImplementedError
 

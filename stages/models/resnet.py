@@ -74,11 +74,13 @@ class ResNet(Network):
         mean = images.mean((0, 1, 2), dtype=np.float64)
         variance = images.var((0, 1, 2), dtype=np.float64)
         inputs = keras.Input((32, 32, 3), name="images")
-        x = layers.Normalization(mean=mean.tolist(), variance=variance.tolist())(inputs)
+        moments = {"mean": mean.tolist(), "variance": variance.tolist()}
+        x = layers.Normalization(**moments, dtype="float32")(inputs)
         x = layers.ReLU()(convolved(x, self.width, 1))
         for group in range(3):
             for index in range((self.depth - 2) // 6):
                 x = block(x, self.width * 2**group, 2 if group and not index else 1)
         x = layers.GlobalAveragePooling2D()(x)
         x = layers.Dense(10, name="logits")(x)
-        return keras.Model(inputs, layers.Softmax(name="probabilities")(x), name="resnet")
+        probabilities = layers.Softmax(name="probabilities", dtype="float32")(x)
+        return keras.Model(inputs, probabilities, name="resnet")

@@ -3,21 +3,24 @@
 import keras
 
 from stages.models.compiled_gelu import CompiledGelu
+from stages.models.compiled_max_pooling import CompiledMaxPooling2D
 from stages.models.fused_batch_normalization import FusedBatchNormalization
 from stages.models.winograd import WinogradConv2D
 
 STOCK = {
     CompiledGelu: keras.layers.Activation,
+    CompiledMaxPooling2D: keras.layers.MaxPooling2D,
     FusedBatchNormalization: keras.layers.BatchNormalization,
     WinogradConv2D: keras.layers.Conv2D,
 }
 
 
 def with_stock_layers(model: keras.Model) -> keras.Model:
-    """Return the same network, weights included, with Keras's own layers only."""
+    """Return the same network, weights included, with Keras's own layers only, in float32."""
 
     def stock(layer: keras.layers.Layer) -> keras.layers.Layer:
-        return STOCK.get(type(layer), type(layer)).from_config(layer.get_config())
+        kind = STOCK.get(type(layer), type(layer))
+        return kind.from_config(layer.get_config() | {"dtype": "float32"})
 
     copy = keras.models.clone_model(model, clone_function=stock)
     copy.set_weights(model.get_weights())

@@ -38,6 +38,9 @@ class Tutorial(Network):
         import keras
         from keras import layers
 
+        from stages.models.compiled_max_pooling import CompiledMaxPooling2D
+
+        pooling_layer = layers.MaxPooling2D if on_cpu else CompiledMaxPooling2D
         network = keras.Sequential([keras.Input((32, 32, 3))], name="tutorial")
         for index, filters in enumerate(self.filters):
             network.add(
@@ -52,7 +55,7 @@ class Tutorial(Network):
             if self.batch_norm:
                 network.add(layers.BatchNormalization(name=f"Batch_norm{index:02}"))
             if index + 1 in self.pool_after:
-                network.add(layers.MaxPooling2D(2))
+                network.add(pooling_layer(2))
             network.add(layers.Dropout(self.dropout, name=f"Drop{index:02}"))
         last = f"{len(self.filters):02}"
         network.add(layers.Flatten(name="Flatten00"))
@@ -67,5 +70,5 @@ class Tutorial(Network):
         relu = self.activation == "relu"
         network.add(layers.ReLU() if relu else layers.Activation(self.activation))
         network.add(layers.Dropout(self.dense_dropout, name=f"DropOut{last}"))
-        network.add(layers.Dense(10, activation="softmax", name="Dense01"))
+        network.add(layers.Dense(10, activation="softmax", name="Dense01", dtype="float32"))
         return network

@@ -2,13 +2,13 @@
 
 from stages import arrays
 from stages.errors import exit_with_message
-from stages.params import Device, read
+from stages.params import Device, Precision, read
 from stages.train.params import Seed, check_validation, read_recipe
 
 
 def main() -> None:
     seed = read("seed", Seed)
-    wanted = read("device", Device)
+    wanted, precision = read("device", Device), read("precision", Precision)
     recipe = read_recipe()
     training, validation = arrays.load("train"), arrays.load("validation")
     check_validation(recipe, len(validation[1]))
@@ -16,7 +16,7 @@ def main() -> None:
     # TensorFlow takes seconds to start; what is wrong with the above is told before.
     from stages.train.run import run
 
-    run(recipe, seed, wanted, training, validation)
+    run(recipe, seed, wanted, training, validation, precision)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ def environment(device_type: str) -> dict[str, object]:
         "keras": keras.__version__,
         "numpy": np.__version__,
         "device": device_type,
+        "precision": keras.config.dtype_policy().compute_dtype,
         "machine": platform.machine(),
         "processor": processor(),
         "caches": caches(),

@@ -22,6 +22,9 @@ from stages.train.history import Row, best, has_stalled
 from stages.train.recipes import Phase, Training
 
 VALIDATION_BATCH_SIZE = 500
+# Steps that TensorFlow takes between two looks at the progress: one of a CPU takes longer than what
+# Python does in between, one of a GPU does not.
+CPU_STEPS_PER_CALL, GPU_STEPS_PER_CALL = 1, 10
 
 # From images and labels to the sum of their losses and the number of right answers, float32 (2,).
 Step = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -34,6 +37,7 @@ def train(
     validation_images: np.ndarray,
     validation_labels: np.ndarray,
     finished: Sequence[Row] = (),
+    on_gpu: bool = False,
 ) -> Iterator[Row]:
     """Train, and yield the history's row after each epoch.
 
@@ -42,6 +46,7 @@ def train(
         validation_images: float32 (n, 32, 32, 3) in [0, 1]; n may be 0.
         validation_labels: uint8 (n,).
         finished: the rows of the epochs that the state of `training` has behind it.
+        on_gpu: whether to compile steps by XLA, and take several of them at once.
 
     Yields:
         epoch (from 1), loss and accuracy over the epoch's batches as they were trained on,
@@ -54,11 +59,12 @@ def train(
     validation = Batches(
         validation_images, validation_labels, VALIDATION_BATCH_SIZE, Augmentation(), seed=0
     )
-    validation_steps = compiled_steps(validation, validation_step(training))
+    validation_steps = compiled_steps(validation, validation_step(training), on_gpu)
+    steps_per_call = GPU_STEPS_PER_CALL if on_gpu else CPU_STEPS_PER_CALL
     rows = [*finished]
     last = training.phases[-1].epochs[-1] + 1
     for phase in training.phases:
-        training_steps = compiled_steps(phase.batches, training_step(training, phase))
+        training_steps = compiled_steps(phase.batches, training_step(training, phase), on_gpu)
         for epoch in phase.epochs:
             if epoch < len(rows):
                 continue
@@ -72,7 +78,7 @@ def train(
             sums = tf.zeros(2)
             # disable=None: no bar where standard error is not a terminal.
             with tqdm(total=steps, desc=title, leave=False, unit="step", disable=None) as bar:
-                for chunk in phase.batches.chunks(plan, training.steps_per_call):
+                for chunk in phase.batches.chunks(plan, steps_per_call):
                     sums = training_steps(chunk, sums)
                     bar.update(len(chunk["index"]))
             row = {"epoch": epoch + 1} | means(sums, plan)
@@ -137,8 +143,10 @@ def sums_of(loss: tf.Tensor, labels: tf.Tensor, answers: tf.Tensor) -> tf.Tensor
     return tf.stack([loss * tf.cast(tf.size(labels), tf.float32), tf.reduce_sum(right)])
 
 
-def compiled_steps(batches: Batches, step: Step) -> Steps:
+def compiled_steps(batches: Batches, step: Step, on_gpu: bool) -> Steps:
     """Return the function that takes `step` on each batch of a chunk and adds up what it gives."""
+    if on_gpu:
+        step = tf.function(step, jit_compile=True)
 
     @tf.function
     def steps(chunk: Plan, sums: tf.Tensor) -> tf.Tensor:

@@ -13,9 +13,6 @@ from stages.train.batches import Batches, shrunk
 from stages.train.params import Recipe
 from stages.train.randomness import stream
 
-# A step of a CPU takes longer than what Python does in between, one of a GPU does not.
-GPU_STEPS_PER_CALL = 10
-
 
 @dataclass(frozen=True)
 class Phase:
@@ -32,8 +29,7 @@ class Training:
     """What the training loop works on; the networks of its phases share their weights.
 
     `averaged` holds moving averages of the weights, `best` the weights of the best epoch so far;
-    None where the recipe asks for neither. `steps_per_call` are taken by TensorFlow between two
-    looks at the progress.
+    None where the recipe asks for neither.
     """
 
     model: keras.Model
@@ -44,7 +40,6 @@ class Training:
     ema_momentum: float = 0.0
     averaged: keras.Model | None = None
     best: keras.Model | None = None
-    steps_per_call: int = 1
 
     def __post_init__(self) -> None:
         """Make the optimizer's variables, which belong to the state of the training."""
@@ -101,7 +96,6 @@ def assemble(
         recipe.ema_momentum,
         with_stock_layers(model) if recipe.ema_momentum else None,
         with_stock_layers(model) if recipe.keep == "best" else None,
-        1 if on_cpu else GPU_STEPS_PER_CALL,
     )
 
 

@@ -13,7 +13,7 @@ from stages import device  # Before TensorFlow, which reads what it sets.
 from stages.errors import InputError, TrainingError
 from stages.files import replace
 from stages.models.stock_layers import with_stock_layers
-from stages.params import Device
+from stages.params import Device, Precision
 from stages.train.checkpoint import Checkpoint
 from stages.train.environment import environment
 from stages.train.fingerprint import fingerprint
@@ -77,7 +77,12 @@ def enough_memory() -> Iterator[None]:
 
 
 def run(
-    recipe: Recipe, seed: int, wanted: Device, training_data: Split, validation_data: Split
+    recipe: Recipe,
+    seed: int,
+    wanted: Device,
+    training_data: Split,
+    validation_data: Split,
+    precision: Precision = "auto",
 ) -> None:
     """Train, from a checkpoint where there is one, and write model, metrics and history.
 
@@ -87,24 +92,28 @@ def run(
         wanted: the device.
         training_data: images, float32 (n, 32, 32, 3) in [0, 1], and labels, uint8 (n,).
         validation_data: the same of images that are only looked at; n may be 0.
+        precision: how the network computes.
 
     Raises:
         InputError: the device that is wanted is not there, or has too little memory.
         TrainingError: the loss or an answer is not finite, or a newer training takes its place.
     """
-    place = device.select(wanted)
+    place = device.select(wanted, precision)
     facts = environment(place.device_type)
     settings = [seed, recipe.model_dump(), facts]
     checkpoint = Checkpoint(fingerprint(settings, *training_data, *validation_data))
     checkpoint.claim()
     keras.utils.set_random_seed(seed)
+    on_gpu = place.device_type == "GPU"
+    # The layers made for CPUs compute in float32.
+    on_cpu = not on_gpu and keras.config.dtype_policy().compute_dtype == "float32"
     start = time.monotonic()
     with enough_memory(), tf.device(place.to_string()):
-        training = assemble(recipe, *training_data, seed, on_cpu=place.device_type == "CPU")
+        training = assemble(recipe, *training_data, seed, on_cpu)
         rows = checkpoint.restore(training)
         if rows:
             write_history(rows)
-        for row in train(training, *validation_data, rows):
+        for row in train(training, *validation_data, rows, on_gpu):
             rows.append(row)
             checkpoint.save(training, rows)
             write_history(rows)

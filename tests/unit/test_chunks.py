@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
+from stages.train import loop
 from stages.train.augmentation import Augmentation
 from stages.train.batches import Batches
 from stages.train.loop import train
@@ -70,7 +71,7 @@ def test_steps_a_call_change_no_bit(name: str, monkeypatch: pytest.MonkeyPatch) 
     for steps_per_call, bar in BARS.items():
         keras.utils.set_random_seed(0)
         training = assemble(recipe, IMAGES, LABELS, seed=0, on_cpu=False)
-        object.__setattr__(training, "steps_per_call", steps_per_call)
+        monkeypatch.setattr(loop, "CPU_STEPS_PER_CALL", steps_per_call)
         screen = io.StringIO()
         screen.isatty = lambda: True  # type: ignore[method-assign]
         monkeypatch.setattr(sys, "stderr", screen)

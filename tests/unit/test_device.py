@@ -3,6 +3,7 @@
 import gc
 import os
 import runpy
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ import threadpoolctl
 
 from stages import device  # First, since TensorFlow reads what it sets.
 from stages.errors import InputError
-from stages.params import Device
+from stages.params import Device, Precision
 from stages.processors import usable
 from tests.unit.reader import read_output
 
+import keras  # isort: skip
 import tensorflow as tf  # isort: skip
 
 Calls = list[tuple[Any, ...]]
@@ -37,25 +39,28 @@ REASONS = {
     "much too new": f"RTX 5090 has compute capability 12.0, {WORKS}",
     "unseen": "the reason",
 }
-# By GPUs, device and name.
-CHOICES: list[tuple[list[str], Device, str, str]] = [
-    ([], "cpu", CPU, "device: CPU\n"),
-    (["first", "second"], "cpu", CPU, "device: CPU\n"),
-    (["first", "second"], "auto", GPU, "device: GPU, NVIDIA first\n"),
-    (["first", "second"], "gpu", GPU, "device: GPU, NVIDIA first\n"),
-    (["nameless"], "auto", GPU, "device: GPU, unnamed\n"),
-    (["oldest"], "auto", GPU, "device: GPU, P100\n"),
-    (["newest"], "gpu", GPU, "device: GPU, H100\n"),
+# By GPUs, device and precision, the latter as it is taken.
+CHOICES: list[tuple[list[str], Device, Precision, str, str]] = [
+    ([], "cpu", "auto", CPU, "device: CPU, float32\n"),
+    ([], "cpu", "bfloat16", CPU, "device: CPU, bfloat16\n"),
+    (["first", "second"], "cpu", "auto", CPU, "device: CPU, float32\n"),
+    (["first", "second"], "auto", "auto", GPU, "device: GPU, NVIDIA first, bfloat16\n"),
+    (["first", "second"], "gpu", "float32", GPU, "device: GPU, NVIDIA first, float32\n"),
+    (["second", "first"], "gpu", "auto", GPU, "device: GPU, NVIDIA second, float32\n"),
+    (["second", "first"], "gpu", "bfloat16", GPU, "device: GPU, NVIDIA second, bfloat16\n"),
+    (["nameless"], "auto", "auto", GPU, "device: GPU, unnamed, float32\n"),
+    (["oldest"], "auto", "float32", GPU, "device: GPU, P100, float32\n"),
+    (["newest"], "gpu", "auto", GPU, "device: GPU, H100, bfloat16\n"),
     *(
-        ([gpu] if gpu in DETAILS else [], "auto", CPU, f"device: CPU; {reason}\n")
+        ([gpu] if gpu in DETAILS else [], "auto", "auto", CPU, f"device: CPU, float32; {reason}\n")
         for gpu, reason in REASONS.items()
     ),
 ]
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
-    """Return what TensorFlow is asked for, in order."""
+def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
+    """Return what TensorFlow is asked for, in order; no precision is left behind."""
     calls: Calls = []
 
     for name in ("enable_op_determinism", "set_memory_growth"):
@@ -67,22 +72,26 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     )
     monkeypatch.setattr(tf.config.experimental, "get_device_details", DETAILS.get)
     monkeypatch.setattr(device, "why_unseen", lambda: REASONS["unseen"])
-    return calls
+    yield calls
+    keras.config.set_dtype_policy("float32")
 
 
-@pytest.mark.parametrize(("gpus", "wanted", "place", "says"), CHOICES)
+@pytest.mark.parametrize(("gpus", "wanted", "precision", "place", "says"), CHOICES)
 def test_the_device_is_chosen_and_told(
     monkeypatch: pytest.MonkeyPatch,
     calls: Calls,
     gpus: list[str],
     wanted: Device,
+    precision: Precision,
     place: str,
     says: str,
 ) -> None:
     """Of a GPU that is not used, TensorFlow takes no memory."""
     monkeypatch.setattr(device, "GPUS", gpus)
     pipe = read_output(monkeypatch)
-    assert device.select(wanted).to_string() == place
+    assert device.select(wanted, precision).to_string() == place
+    policy = "mixed_bfloat16" if "bfloat16" in says else "float32"
+    assert keras.config.dtype_policy().name == policy
     assert pipe.arrived == says
     of_place = {CPU: ("set_visible", [], "GPU"), GPU: ("set_memory_growth", *gpus[:1], True)}
     assert calls == [("enable_op_determinism",), of_place[place]]

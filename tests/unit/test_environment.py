@@ -75,6 +75,7 @@ def test_facts_have_names_and_an_order(tmp_path: Path, monkeypatch: pytest.Monke
         ("keras", importlib.metadata.version("keras")),
         ("numpy", importlib.metadata.version("numpy")),
         ("device", "GPU"),
+        ("precision", "float32"),
         ("machine", os.uname().machine),
         ("processor", "Maker"),
         ("caches", "32K"),

@@ -163,7 +163,7 @@ def test_answers_that_are_no_probabilities_are_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "says"),
-    [("cpu", "device: CPU\n"), ("auto", "device: CPU; no GPU is seen\n")],
+    [("cpu", "device: CPU, float32\n"), ("auto", "device: CPU, float32; no GPU is seen\n")],
 )
 def test_the_device_that_is_wanted_is_told(
     saved: Path,

@@ -10,7 +10,7 @@ import pytest
 from stages.errors import InputError
 from stages.evaluate.params import EvaluateParams
 from stages.fetch.params import FetchParams
-from stages.params import TOP_LEVEL, Device, document, read
+from stages.params import TOP_LEVEL, Device, Precision, document, read
 from stages.plots.params import PlotsParams
 from stages.preprocess.params import PreprocessParams
 from stages.train.params import RecipeName
@@ -18,12 +18,13 @@ from tests.project import ROOT, Params, default_params, put, write_params
 
 SCHEMAS: dict[str, Any] = {
     "device": Device,
+    "precision": Precision,
     "fetch": FetchParams,
     "preprocess": PreprocessParams,
     "evaluate": EvaluateParams,
     "plots": PlotsParams,
 }
-KEYS = "seed, device, recipe, recipes, fetch, preprocess, evaluate, plots"
+KEYS = "seed, device, precision, recipe, recipes, fetch, preprocess, evaluate, plots"
 INTEGER = "should be a valid integer"
 
 
@@ -115,6 +116,11 @@ def test_bounds(
     [
         ("device", "tpu", "device = 'tpu': should be 'auto', 'cpu' or 'gpu'"),
         ("device", None, "device = None: should be 'auto', 'cpu' or 'gpu'"),
+        (
+            "precision",
+            "float16",
+            "precision = 'float16': should be 'auto', 'float32' or 'bfloat16'",
+        ),
         (
             "evaluate.tta",
             "flips",

@@ -126,6 +126,7 @@ def test_network_and_loop_get_what_was_given(loop: Loop, monkeypatch: pytest.Mon
     run(AIRBENCH, 7, "cpu", TRAINING, VALIDATION)
     recipe, *data, seed, on_cpu = loop.assembled
     assert (recipe, seed, on_cpu) == (AIRBENCH, 7, True)
+    assert loop.on_gpu is False
     assert data[0] is TRAINING[0]
     assert data[1] is TRAINING[1]
     assert loop.trained[0] is VALIDATION[0]
@@ -147,7 +148,7 @@ def test_device_and_time_are_told(
 
     monkeypatch.setattr(run_module, "train", slow)
     trained()
-    assert capsys.readouterr().out == "device: CPU; no GPU is seen\ntrained for 62 s\n"
+    assert capsys.readouterr().out == "device: CPU, float32; no GPU is seen\ntrained for 62 s\n"
 
 
 def test_a_gpu_that_is_not_there_is_told_before_anything_is_written(

@@ -153,6 +153,19 @@ def test_the_device_counts(
     monkeypatch.setattr(device, "GPUS", [])
     assert_dropped(loop, arguments(), add_a_gpu, capsys)
     assert loop.assembled[4] is False
+    assert loop.on_gpu is True
+
+
+def test_the_precision_counts(
+    loop: Loop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The layers made for CPUs compute in float32, so others do the rest."""
+    monkeypatch.setattr(device, "GPUS", [])
+    given = arguments()
+    assert_dropped(loop, given, lambda: given.update(precision="bfloat16"), capsys)
+    assert loop.assembled[4] is False
+    assert loop.on_gpu is False
+    keras.config.set_dtype_policy("float32")
 
 
 def test_the_code_counts(
@@ -172,6 +185,7 @@ def test_the_code_counts(
 UNIMPORTANT: dict[str, Change] = {
     "nothing": lambda given: None,
     "the wish for the device that it is": lambda given: given.update(wanted="cpu"),
+    "the wish for the precision that it is": lambda given: given.update(precision="float32"),
     "the layout in memory": lambda given: given.update(
         training_data=(np.asfortranarray(given["training_data"][0]), given["training_data"][1])
     ),

@@ -26,12 +26,12 @@ def test_the_recipe_is_trained_on_the_arrays(
         path.unlink()
     given: list[Any] = []
     monkeypatch.setitem(sys.modules, MODULE, SimpleNamespace(run=lambda *a: given.extend(a)))
-    params |= {"seed": 5, "device": "cpu", "recipe": "tutorial"}
+    params |= {"seed": 5, "device": "cpu", "precision": "bfloat16", "recipe": "tutorial"}
     write_params(Path(), params)
     call(main)
-    recipe, seed, wanted, *splits = given
+    recipe, seed, wanted, *splits, precision = given
     assert recipe.model_dump() == params["recipes"]["tutorial"]
-    assert (seed, wanted) == (5, "cpu")
+    assert (seed, wanted, precision) == (5, "cpu", "bfloat16")
     for (images, labels), name in zip(splits, ("train", "validation"), strict=True):
         np.testing.assert_array_equal(images, (processed[name][0] / 255).astype(np.float32))
         np.testing.assert_array_equal(labels, processed[name][1])
@@ -42,6 +42,10 @@ def test_the_recipe_is_trained_on_the_arrays(
     [
         ({"seed": -1}, "params.yaml: seed = -1: should be greater than or equal to 0"),
         ({"device": "tpu"}, "params.yaml: device = 'tpu': should be 'auto', 'cpu' or 'gpu'"),
+        (
+            {"precision": 32},
+            "params.yaml: precision = 32: should be 'auto', 'float32' or 'bfloat16'",
+        ),
         (
             {"recipe": "a", "recipes": {"a": {}}},
             "params.yaml: recipes.a.network: missing (and 4 more)",

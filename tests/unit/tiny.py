@@ -66,6 +66,7 @@ class Loop:
         self.training: Training | None = None
         self.assembled: tuple[Any, ...] = ()
         self.trained: tuple[Any, ...] = ()
+        self.on_gpu: bool | None = None
         # What the history held before each epoch, and after the last.
         self.histories: list[str | None] = []
 
@@ -89,11 +90,13 @@ class Loop:
         images: np.ndarray,
         labels: np.ndarray,
         finished: Sequence[Row] = (),
+        on_gpu: bool = False,
     ) -> Iterator[Row]:
         """Go through the epochs that are left."""
         assert training is self.training
         # A copy, since the caller's grows.
         self.trained = images, labels, [*finished]
+        self.on_gpu = on_gpu
         for row in self.rows[len(finished) :]:
             self.note()
             if row["epoch"] > self.killed_after:
