@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # With it, Python would not find the stages and tools in this folder.
 unexport PYTHONSAFEPATH
 
-.PHONY: repro plots export test soak mutants lint bench lock
+.PHONY: repro plots export test soak mutants lint bench gpu-check lock
 
 repro: $(INSTALLED)
 	dvc repro
@@ -48,6 +48,11 @@ lint: $(INSTALLED)
 bench: $(INSTALLED) $(PEER)
 	dvc repro preprocess
 	python -m benchmarks $(BENCH)
+
+# Minutes: is what a GPU computes right, the same each time, and how fast?
+gpu-check: $(INSTALLED)
+	dvc repro preprocess
+	python -m benchmarks.gpu_check
 
 $(PEER): benchmarks/requirements.txt
 	$(PYTHON) -m venv --clear .venv-bench
