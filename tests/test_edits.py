@@ -84,6 +84,7 @@ def readers_of(path: Path) -> set[str]:
     shared = {
         "models": {"train"},
         "device.py": {"train", "evaluate"},
+        "nvidia.py": {"train", "evaluate"},
         "arrays.py": {"preprocess", "train", "evaluate", "plots"},
         "processors.py": {"train", "evaluate"},
         "settings.py": {"train", "evaluate", "plots"},
