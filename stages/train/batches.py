@@ -25,7 +25,8 @@ class Batches:
         seed: int,
     ):
         """Take images, float32 (n, side, side, 3) in [0, 1], and labels (n,) to the device."""
-        self.images = tf.convert_to_tensor(images)
+        # By itself, a tensor made of an array keeps a second copy of it.
+        self.images = tf.identity(tf.convert_to_tensor(images))
         # A GPU gathers no uint8.
         self.labels = tf.convert_to_tensor(labels.astype(np.int64))
         self.batch_size = batch_size
