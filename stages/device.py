@@ -56,6 +56,9 @@ with quiet_start():
     GPUS = tf.config.list_physical_devices("GPU")
 gc.freeze()
 gc.enable()
+if os.environ["TF_CPP_MIN_LOG_LEVEL"] != "0":
+    # Also of what is written in Python, which heeds no variable.
+    tf.get_logger().setLevel("ERROR")
 
 tf.config.threading.set_intra_op_parallelism_threads(THREADS)
 tf.config.threading.set_inter_op_parallelism_threads(THREADS)

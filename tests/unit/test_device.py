@@ -1,6 +1,7 @@
 """The device that works, and what makes its results the same each time."""
 
 import gc
+import logging
 import os
 import runpy
 from collections.abc import Iterator
@@ -129,6 +130,7 @@ def test_what_the_start_sets(monkeypatch: pytest.MonkeyPatch, level: str | None)
         )
     monkeypatch.setattr(threadpoolctl, "threadpool_limits", lambda *given: calls.append(given))
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [f"a {kind}"])
+    monkeypatch.setattr(tf.get_logger(), "level", logging.WARNING)
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
     if level:
         monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
@@ -136,6 +138,7 @@ def test_what_the_start_sets(monkeypatch: pytest.MonkeyPatch, level: str | None)
     assert sorted(calls, key=str) == [("inter", 7), ("intra", 7), (7, "blas")]
     assert (started["THREADS"], started["GPUS"]) == (7, ["a GPU"])
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == (level or "2")
+    assert tf.get_logger().level == (logging.WARNING if level == "0" else logging.ERROR)
     assert gc.isenabled()
     assert gc.get_freeze_count() > 1000
 
