@@ -38,7 +38,7 @@ def driver(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def installed_by_make(folder: Path, driver: Driver) -> list[str]:
     """Return the locks that `make repro` would install, one after the other."""
-    command = ["make", "--dry-run", "repro", f"PYTHON={sys.executable}"]
+    command = ["make", "--no-print-directory", "--dry-run", "repro", f"PYTHON={sys.executable}"]
     result = run(command, folder, LD_LIBRARY_PATH=str(driver.folder))
     assert result.returncode == 0, result.stderr
     *steps, last = result.stdout.splitlines()

@@ -183,7 +183,7 @@ def test_device_is_named(arrays: Path, raw: Path, tmp_path: Path) -> None:
     write_params(tmp_path, params)
     result = run_stage("train", tmp_path)
     assert result.returncode == 0
-    assert result.stdout.splitlines()[0] == "device: CPU"
+    assert result.stdout.splitlines()[0] == "device: CPU, float32"
     assert result.stderr == ""
 
 

@@ -42,7 +42,7 @@ def measured(recipe: str, steps: int, weights: Path, way: tuple[str, ...]) -> di
 
 def distance(one: Path, other: Path) -> float:
     """Return the distance of the weights in two files, relative to those of the other."""
-    with np.load(one) as a, np.load(other) as b:
+    with np.load(one, allow_pickle=False) as a, np.load(other, allow_pickle=False) as b:
         squares = [(((a[name] - b[name]) ** 2).sum(), (b[name] ** 2).sum()) for name in b]
     difference, norm = np.sqrt(np.sum(squares, axis=0, dtype=np.float64))
     return float(difference / norm)

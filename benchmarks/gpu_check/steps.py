@@ -60,7 +60,7 @@ def measured(training: Training, steps: int, is_compiled: bool, weights: Path) -
     first_call = time.monotonic() - start
     for _ in range(steps // STEPS_PER_CALL - 1):
         sums = run(next(chunks), tf.constant(sums)).numpy()
-    np.savez(weights, *training.model.get_weights())
+    np.savez(weights, *training.model.get_weights(), allow_pickle=False)
     durations = []
     chunk = next(chunks)
     for _ in range(TIMED_CALLS):

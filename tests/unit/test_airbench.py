@@ -67,11 +67,14 @@ def test_what_learns_has_its_name(model: keras.Model) -> None:
 
 
 @pytest.mark.parametrize(
-    ("on_cpu", "convolution", "activation"),
-    [(True, "WinogradConv2D", "CompiledGelu"), (False, "Conv2D", "Activation")],
+    ("on_cpu", "convolution", "pooling", "activation"),
+    [
+        (True, "WinogradConv2D", "MaxPooling2D", "CompiledGelu"),
+        (False, "Conv2D", "CompiledMaxPooling2D", "Activation"),
+    ],
 )
 def test_layers_stand_in_their_order(
-    images: np.ndarray, on_cpu: bool, convolution: str, activation: str
+    images: np.ndarray, on_cpu: bool, convolution: str, pooling: str, activation: str
 ) -> None:
     normalization = "FusedBatchNormalization"
     model = build(images[:2], on_cpu=on_cpu)
@@ -82,7 +85,7 @@ def test_layers_stand_in_their_order(
         activation,
         *3
         * [
-            *[convolution, "MaxPooling2D", normalization, activation],
+            *[convolution, pooling, normalization, activation],
             *[convolution, normalization, activation],
         ],
         *["GlobalMaxPooling2D", "Rescaling", "Dense", "Softmax"],

@@ -18,7 +18,7 @@ from tests.unit.tiny_recipes import tiny
 
 import keras  # isort: skip
 
-COUNT = 23
+COUNT = 11
 IMAGES = np.random.default_rng(1).random((COUNT, 32, 32, 3), np.float32)
 LABELS = (np.arange(COUNT) % 10).astype(np.uint8)
 
@@ -59,14 +59,15 @@ def test_images_in_order() -> None:
     assert batches(5, 3).in_order()["index"].tolist() == [0, 1, 2, 3, 4]
 
 
-# By steps a call, what the bar shows of eight steps, the last one of a smaller batch.
-BARS = {1: [*range(9)], 3: [0, 3, 6, 7, 8], 100: [0, 7, 8]}
+# By steps a call, what the bar shows of four steps, the last one of a smaller batch.
+BARS = {1: [*range(5)], 2: [0, 2, 3, 4]}
 
 
-@pytest.mark.parametrize("name", ["airbench_small", "tutorial"])
-def test_steps_a_call_change_no_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_a_call_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does the progress bar stand still meanwhile, which leaves no chunk out."""
-    recipe = tiny(name, batch_size=3, ema_momentum=0.5, keep="best")
+    recipe = tiny(
+        "tutorial", optimizer={"name": "muon"}, batch_size=3, ema_momentum=0.5, keep="best"
+    )
     found = []
     for steps_per_call, bar in BARS.items():
         keras.utils.set_random_seed(0)
@@ -76,9 +77,9 @@ def test_steps_a_call_change_no_bit(name: str, monkeypatch: pytest.MonkeyPatch) 
         screen.isatty = lambda: True  # type: ignore[method-assign]
         monkeypatch.setattr(sys, "stderr", screen)
         monkeypatch.setattr("tqdm.std.time", count().__next__)
-        rows = [*train(training, IMAGES[:7], LABELS[:7])]
+        rows = [*train(training, IMAGES[:3], LABELS[:3])]
         found.append((rows, [variable.numpy() for variable in training.state]))
-        shown = re.findall(r"epoch 2/2: .*?(\d+)/8 ", screen.getvalue())
+        shown = re.findall(r"epoch 2/2: .*?(\d+)/4 ", screen.getvalue())
         assert [*map(int, shown)] == bar
     (rows, state), *others = found
     assert len(rows) == 2

@@ -33,10 +33,10 @@ TUTORIAL = [
 ]
 
 
-def build(**settings: Any) -> keras.Model:
+def build(on_cpu: bool = True, **settings: Any) -> keras.Model:
     """Return the network, which does not depend on the images."""
     network = Tutorial.model_validate({"name": "tutorial"} | settings)
-    return network.build(np.empty((0, 32, 32, 3)), np.random.default_rng(0), on_cpu=False)
+    return network.build(np.empty((0, 32, 32, 3)), np.random.default_rng(0), on_cpu)
 
 
 def test_tutorial_is_the_tutorials_network() -> None:
@@ -56,6 +56,12 @@ def test_tutorial_is_the_tutorials_network() -> None:
         assert model.get_layer(name).activation is keras.activations.relu
     assert model.get_layer("Dense01").activation is keras.activations.softmax
     assert not model.get_layer("Dense00").use_bias
+
+
+def test_a_gpu_gets_pooling_that_xla_compiles() -> None:
+    kinds = [type(layer).__name__ for layer in build(on_cpu=False).layers]
+    expected = [kind.replace("MaxPooling2D", "CompiledMaxPooling2D") for _, kind, *_ in TUTORIAL]
+    assert kinds == expected
 
 
 def convolution(name: str) -> tuple[str, dict[str, Any]]:
