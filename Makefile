@@ -49,7 +49,7 @@ bench: $(INSTALLED) $(PEER)
 	dvc repro preprocess
 	python -m benchmarks $(BENCH)
 
-# Minutes: is what a GPU computes right, the same each time, and how fast?
+# Is what a GPU computes right, the same each time, and how fast?
 gpu-check: $(INSTALLED)
 	dvc repro preprocess
 	python -m benchmarks.gpu_check
