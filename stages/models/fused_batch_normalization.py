@@ -3,9 +3,13 @@
 import keras
 import tensorflow as tf
 
+Tensors = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """Normalizes (n, height, width, channels) over all axes but the last.
+
+    The kernel leaves the unbiased variance for the moving one, as PyTorch does and Keras does not.
 
     It has the weights and the configuration of its base class, so a trained network can be saved
     with the stock layer in its place (`stages.models.stock_layers`).
@@ -17,7 +21,15 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         """Normalize with the statistics of the batch while training, else with the moving ones."""
         if not training:
             return super().call(inputs, training=training, mask=mask)
+        normalized = self._synchronized if self.synchronized else self._fused
         gamma = tf.ones_like(self.moving_mean) if self.gamma is None else self.gamma
+        outputs, mean, variance = normalized(inputs, gamma)
+        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + batch * (1 - self.momentum))
+        return outputs
+
+    def _fused(self, inputs: tf.Tensor, gamma: tf.Tensor) -> Tensors:
+        """Return what is normalized, and mean and unbiased variance of the batch."""
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=gamma,
@@ -27,6 +39,14 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             epsilon=self.epsilon,
             is_training=True,
         )
-        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(moving * self.momentum + batch * (1 - self.momentum))
-        return outputs
+        return outputs, mean, variance
+
+    def _synchronized(self, inputs: tf.Tensor, gamma: tf.Tensor) -> Tensors:
+        """Return the same, of a batch of which each device has a part."""
+        x = tf.cast(inputs, tf.float32)
+        mean, variance = keras.ops.moments(x, (0, 1, 2), synchronized=True)
+        outputs = tf.nn.batch_normalization(x, mean, variance, self.beta, gamma, self.epsilon)
+        pixels = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), tf.float32)
+        pixels = tf.distribute.get_replica_context().all_reduce("SUM", pixels)
+        unbiased = variance * pixels / tf.maximum(pixels - 1, 1)
+        return tf.cast(outputs, inputs.dtype), mean, unbiased

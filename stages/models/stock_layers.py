@@ -20,7 +20,10 @@ def with_stock_layers(model: keras.Model) -> keras.Model:
 
     def stock(layer: keras.layers.Layer) -> keras.layers.Layer:
         kind = STOCK.get(type(layer), type(layer))
-        return kind.from_config(layer.get_config() | {"dtype": "float32"})
+        config = layer.get_config() | {"dtype": "float32"}
+        if "synchronized" in config:
+            config["synchronized"] = False
+        return kind.from_config(config)
 
     copy = keras.models.clone_model(model, clone_function=stock)
     copy.set_weights(model.get_weights())

@@ -9,8 +9,10 @@ import numpy as np
 
 from stages.cifar10 import SIDE
 from stages.models.stock_layers import with_stock_layers
-from stages.train.batches import Batches, shrunk
+from stages.train import replicas
+from stages.train.batches import Batches
 from stages.train.params import Recipe
+from stages.train.pixels import shrunk
 from stages.train.randomness import stream
 
 
@@ -80,6 +82,7 @@ def assemble(
     """
     network = recipe.network
     model = network.build(images, stream(seed, "weights"), on_cpu)
+    replicas.synchronize(model)
     phases = phases_of(recipe, model, images, labels, seed)
     steps = len(phases[0].batches)
 
@@ -87,9 +90,12 @@ def assemble(
         epochs = network.training_epochs(path, recipe.epochs)
         return recipe.schedule.build(peak, max(1, epochs), steps)
 
+    optimizer = recipe.optimizer.build(rate, model.trainable_variables, recipe.batch_size)
+    if optimizer.global_clipnorm:
+        optimizer.global_clipnorm /= replicas.count()
     return Training(
         model,
-        recipe.optimizer.build(rate, model.trainable_variables, recipe.batch_size),
+        optimizer,
         keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
         phases,
         recipe.patience,
