@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from stages import settings as settings  # Before TensorFlow, which reads what it sets.
 from stages.errors import InputError
 from stages.nvidia import why_unseen
-from stages.params import Device, Precision
+from stages.params import Device, Devices, Precision
 from stages.processors import usable
 
 # Errors only.
@@ -65,36 +65,56 @@ tf.config.threading.set_inter_op_parallelism_threads(THREADS)
 threadpool_limits(THREADS, "blas")
 
 
-def select(device: Device, precision: Precision = "float32") -> tf.DeviceSpec:
-    """Return the device to work on, and let Keras compute in a precision, after saying which.
+def select(
+    device: Device, precision: Precision = "float32", devices: Devices = 1
+) -> list[tf.DeviceSpec]:
+    """Return the devices to work on, and let Keras compute in a precision, after saying which.
 
     Args:
-        device: auto takes a GPU where there is one that TensorFlow can use.
+        device: auto takes GPUs where there are such that TensorFlow can use.
         precision: auto takes bfloat16 where a GPU has units for it.
+        devices: how many GPUs, or into how many devices a CPU is divided.
 
     Raises:
-        InputError: `gpu` is asked for and there is none.
+        InputError: `gpu` is asked for and there is none, or more are asked for than there are.
     """
     tf.config.experimental.enable_op_determinism()
     if device == "cpu":
-        return cpu(precision)
-    reason = unusable(GPUS[0]) if GPUS else why_unseen()
-    if reason and device == "gpu":
+        return cpu(precision, devices)
+    gpus = [gpu for gpu in GPUS if not unusable(gpu)]
+    if not gpus:
+        reason = unusable(GPUS[0]) if GPUS else why_unseen()
+        if device == "auto":
+            return cpu(precision, devices, f"; {reason}")
         raise InputError(f"params.yaml: device = 'gpu': {reason}; allowed here are auto and cpu")
-    if reason:
-        return cpu(precision, f"; {reason}")
-    tf.config.experimental.set_memory_growth(GPUS[0], True)
-    name, capability = details(GPUS[0])
+    if devices and devices > len(gpus):
+        raise InputError(f"params.yaml: devices = {devices}: allowed here are 1 to {len(gpus)}")
+    gpus = gpus[:devices]
+    tf.config.set_visible_devices(gpus, "GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    name, capability = details(gpus[0])
     taken = set_precision(precision, capability >= BFLOAT16)
-    print(f"device: GPU, {name}, {taken}", flush=True)
-    return tf.DeviceSpec(device_type="GPU", device_index=0)
+    print(f"device: {counted(len(gpus), 'GPU')}, {name}, {taken}", flush=True)
+    return [tf.DeviceSpec(device_type="GPU", device_index=n) for n in range(len(gpus))]
 
 
-def cpu(precision: Precision, reason: str = "") -> tf.DeviceSpec:
+def cpu(precision: Precision, devices: Devices, reason: str = "") -> list[tf.DeviceSpec]:
     """Return the CPU, after saying so; TensorFlow takes no memory of a GPU then."""
     tf.config.set_visible_devices([], "GPU")
-    print(f"device: CPU, {set_precision(precision, False)}{reason}", flush=True)
-    return tf.DeviceSpec(device_type="CPU", device_index=0)
+    count = devices or 1
+    if count > 1:
+        (processor,) = tf.config.list_physical_devices("CPU")
+        parts = [tf.config.LogicalDeviceConfiguration()] * count
+        tf.config.set_logical_device_configuration(processor, parts)
+    taken = set_precision(precision, False)
+    print(f"device: {counted(count, 'CPU')}, {taken}{reason}", flush=True)
+    return [tf.DeviceSpec(device_type="CPU", device_index=n) for n in range(count)]
+
+
+def counted(count: int, what: str) -> str:
+    """Return how many there are of a kind of device, in words."""
+    return what if count == 1 else f"{count} {what}s"
 
 
 def set_precision(precision: Precision, is_bfloat16_fast: bool) -> str:

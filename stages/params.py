@@ -12,10 +12,12 @@ from stages.errors import InputError, in_one_line
 
 PATH = Path("params.yaml")
 TOP_LEVEL = (
-    *("seed", "device", "precision", "recipe", "recipes"),
+    *("seed", "device", "devices", "precision", "recipe", "recipes"),
     *("fetch", "preprocess", "evaluate", "plots"),
 )
 Device = Literal["auto", "cpu", "gpu"]
+# None stands for all that there are.
+Devices = Annotated[int, Field(ge=1, le=1000)] | None
 Precision = Literal["auto", "float32", "bfloat16"]
 
 # Above these, TensorFlow and Python themselves end in errors of their own.

@@ -9,8 +9,8 @@ import os
 
 # Of the libraries: kernels, precision, threads, backend, types of data.
 PREFIXES = ("TF_", "ONEDNN_", "DNNL_", "XLA_", "NVIDIA_TF32_", "KERAS_", "MPLBACKEND")
-# What TensorFlow says, and how it allots a GPU's memory.
-HARMLESS = ("TF_CPP_", "TF_GPU_ALLOCATOR")
+# What TensorFlow says, how it allots a GPU's memory, and which machines train together.
+HARMLESS = ("TF_CPP_", "TF_GPU_ALLOCATOR", "TF_CONFIG")
 for name in [*os.environ]:
     if name.startswith(PREFIXES) and not name.startswith(HARMLESS):
         del os.environ[name]

@@ -37,7 +37,7 @@ def assembled(
     name: str, where: str, precision: str, is_compiled: bool, is_deterministic: bool = True
 ) -> Iterator[Training]:
     """Yield what a recipe trains on all images, the device in use meanwhile."""
-    place = device.select(
+    (place,) = device.select(
         TypeAdapter[Device](Device).validate_python(where),
         TypeAdapter[Precision](Precision).validate_python(precision),
     )

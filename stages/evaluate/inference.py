@@ -55,7 +55,7 @@ def infer(
     Raises:
         InputError: the model cannot be used, or the device that is wanted is not there.
     """
-    place = device.select(wanted)
+    (place,) = device.select(wanted)
     with tf.device(place.to_string()):
         probabilities, plain = predict(load_model(path), images, tta, batch_size)
     check(probabilities, path)

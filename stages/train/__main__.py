@@ -2,13 +2,14 @@
 
 from stages import arrays
 from stages.errors import exit_with_message
-from stages.params import Device, Precision, read
+from stages.params import Device, Devices, Precision, read
 from stages.train.params import Seed, check_validation, read_recipe
 
 
 def main() -> None:
     seed = read("seed", Seed)
-    wanted, precision = read("device", Device), read("precision", Precision)
+    wanted, devices = read("device", Device), read("devices", Devices)
+    precision = read("precision", Precision)
     recipe = read_recipe()
     training, validation = arrays.load("train"), arrays.load("validation")
     check_validation(recipe, len(validation[1]))
@@ -16,7 +17,7 @@ def main() -> None:
     # TensorFlow takes seconds to start; what is wrong with the above is told before.
     from stages.train.run import run
 
-    run(recipe, seed, wanted, training, validation, precision)
+    run(recipe, seed, wanted, training, validation, precision, devices)
 
 
 if __name__ == "__main__":

@@ -141,10 +141,12 @@ def validation_step(training: Training) -> Step:
 
 def loss_of(loss: keras.losses.Loss, labels: tf.Tensor, answers: tf.Tensor, size: int) -> tf.Tensor:
     """Return what a device's part of a batch adds to the mean loss of all its `size` images."""
-    # Keras divides the mean of the part by the number of devices.
-    mean = tf.reduce_sum(loss(tf.one_hot(labels, len(CLASSES)), answers))
-    share = replicas.count() * len(labels) / size
-    return mean if share == 1 else mean * share
+    mean = loss(tf.one_hot(labels, len(CLASSES)), answers)
+    devices = replicas.count()
+    if devices == 1:
+        return mean
+    # Keras has divided the mean of the part by the number of devices.
+    return mean * tf.cast(devices * tf.size(labels), tf.float32) / size
 
 
 def sums_of(loss: tf.Tensor, labels: tf.Tensor, answers: tf.Tensor, size: int) -> tf.Tensor:

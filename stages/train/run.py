@@ -13,7 +13,8 @@ from stages import device  # Before TensorFlow, which reads what it sets.
 from stages.errors import InputError, TrainingError
 from stages.files import replace
 from stages.models.stock_layers import with_stock_layers
-from stages.params import Device, Precision
+from stages.params import Device, Devices, Precision
+from stages.train import replicas
 from stages.train.checkpoint import Checkpoint
 from stages.train.environment import environment
 from stages.train.fingerprint import fingerprint
@@ -83,6 +84,7 @@ def run(
     training_data: Split,
     validation_data: Split,
     precision: Precision = "auto",
+    devices: Devices = None,
 ) -> None:
     """Train, from a checkpoint where there is one, and write model, metrics and history.
 
@@ -93,33 +95,43 @@ def run(
         training_data: images, float32 (n, 32, 32, 3) in [0, 1], and labels, uint8 (n,).
         validation_data: the same of images that are only looked at; n may be 0.
         precision: how the network computes.
+        devices: how many GPUs train together.
 
     Raises:
         InputError: the device that is wanted is not there, or has too little memory.
-        TrainingError: the loss or an answer is not finite, or a newer training takes its place.
+        TrainingError: the loss or an answer is not finite, a newer training takes its place, or
+            another machine that trains together with this one is gone.
     """
-    place = device.select(wanted, precision)
-    facts = environment(place.device_type)
+    places = device.select(wanted, precision, devices)
+    # First, since TensorFlow connects with other machines before it does anything else.
+    strategy = replicas.strategy_on(places)
+    facts = environment(places[0].device_type)
     settings = [seed, recipe.model_dump(), facts]
     checkpoint = Checkpoint(fingerprint(settings, *training_data, *validation_data))
-    checkpoint.claim()
     keras.utils.set_random_seed(seed)
-    on_gpu = place.device_type == "GPU"
+    on_gpu = places[0].device_type == "GPU"
     # The layers made for CPUs compute in float32.
     on_cpu = not on_gpu and keras.config.dtype_policy().compute_dtype == "float32"
     start = time.monotonic()
-    with enough_memory(), tf.device(place.to_string()):
+    with enough_memory(), replicas.all_there(), strategy.scope():
+        is_chief = replicas.is_chief()
+        if is_chief:
+            checkpoint.claim()
         training = assemble(recipe, *training_data, seed, on_cpu)
-        rows = checkpoint.restore(training)
-        if rows:
+        rows = checkpoint.restore(training) if is_chief else []
+        rows = replicas.of_chief(rows, training.state)
+        if rows and is_chief:
             write_history(rows)
         for row in train(training, *validation_data, rows, on_gpu):
             rows.append(row)
-            checkpoint.save(training, rows)
-            write_history(rows)
+            if is_chief:
+                checkpoint.save(training, rows)
+                write_history(rows)
         # The loss of a batch is measured before its step, so of the last step nothing is known yet.
         answers = training.kept(training_data[0][:100], training=False)
     print(f"trained for {time.monotonic() - start:.0f} s")
+    if not is_chief:
+        return
     if not np.isfinite(answers).all():
         raise TrainingError("the trained model's answers are not finite; try a lower learning_rate")
 
