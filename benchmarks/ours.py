@@ -22,6 +22,7 @@ from stages.evaluate.augmentation import predict
 from stages.train.batches import Batches
 from stages.train.loop import compiled_steps, train, training_step
 from stages.train.params import Recipe
+from stages.train.pixels import Pair, pick
 from stages.train.recipes import Training, assemble
 
 import keras  # isort: skip
@@ -42,13 +43,14 @@ def assembled(
 
 def step_of(training: Training) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Return the training step of the first phase."""
-    return tf.function(training_step(training, training.phases[0]))
+    step = training_step(training, training.phases[0])
+    return tf.function(lambda images, labels: step(images, labels, len(labels)))
 
 
-def first_batch(batches: Batches) -> tuple[tf.Tensor, tf.Tensor]:
+def first_batch(batches: Batches) -> Pair:
     """Return images and labels of the first batch of the first epoch."""
     chunk = next(batches.chunks(batches.plan(0), 1))
-    return batches.pick({name: rows[0] for name, rows in chunk.items()})
+    return pick(batches.data, {name: rows[0] for name, rows in chunk.items()})
 
 
 def peak(seconds: float) -> dict:

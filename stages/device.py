@@ -16,8 +16,9 @@ from stages.nvidia import why_unseen
 from stages.params import Device, Devices, Precision
 from stages.processors import usable
 
-# Errors only.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Errors only; of several machines not even these: one that is gone fills the others' screens.
+TOGETHER = "TF_CONFIG" in os.environ or int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if TOGETHER else "2")
 
 THREADS = usable()
 # Compute capabilities: TensorFlow 2.21 has no kernels for older ones, and XLA ends the process on

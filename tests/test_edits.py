@@ -65,6 +65,7 @@ def table_of_params() -> list[tuple[str, set[str]]]:
     readers = {
         "seed": {"train"},
         "device": {"train", "evaluate"},
+        "devices": {"train"},
         "precision": {"train"},
         "recipe": {"train"},
     }

@@ -31,6 +31,7 @@ WRONG = [
     ("train", "seed", None, "valid integer"),
     ("train", "device", "tpu", "'auto', 'cpu' or 'gpu'"),
     ("train", "device", "gpu", "no GPU is seen"),
+    ("train", "devices", 0, "greater than or equal to 1"),
     ("train", "precision", "float16", "'auto', 'float32' or 'bfloat16'"),
     ("train", "recipe", "resnet", "allowed are 'tutorial', 'airbench94', 'airbench_small'"),
     ("train", "recipe", 3, "valid string"),

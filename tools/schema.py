@@ -13,7 +13,7 @@ from typing import Any
 from stages.errors import exit_with_message
 from stages.evaluate.params import EvaluateParams
 from stages.fetch.params import FetchParams
-from stages.params import Device, Precision, Section
+from stages.params import Device, Devices, Precision, Section
 from stages.plots.params import PlotsParams
 from stages.preprocess.params import PreprocessParams
 from stages.train.params import KINDS, Recipe, Seed, keys_of_others, parts_of
@@ -24,6 +24,7 @@ class Document(Section):
 
     seed: Seed
     device: Device
+    devices: Devices
     precision: Precision
     recipe: str
     recipes: dict[str, Recipe]

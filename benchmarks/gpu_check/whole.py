@@ -40,7 +40,7 @@ def trained(training: Training, functions: list[Steps]) -> None:
             sums = tf.zeros(2)
             for chunk in phase.batches.chunks(phase.batches.plan(epoch), STEPS_PER_CALL):
                 sums = run(chunk, sums)
-            loss, accuracy = sums.numpy() / len(phase.batches.labels)
+            loss, accuracy = sums.numpy() / phase.batches.size
             print(f"epoch {epoch + 1}  loss {loss:.4f}  accuracy {accuracy:.4f}", flush=True)
 
 

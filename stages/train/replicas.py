@@ -7,6 +7,7 @@ how many there are but for rounding; dropout draws the same mask on each.
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,8 +16,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from stages.errors import TrainingError, in_one_line
+from stages.errors import TrainingError
 from stages.train.history import Row
+
+# As TensorFlow names a worker in its errors.
+TASK = re.compile(r"/job:(\w+)/(?:replica:\d+/)?task:(\d+)")
 
 
 def cluster() -> tf.distribute.cluster_resolver.ClusterResolver | None:
@@ -59,9 +63,11 @@ def all_there() -> Iterator[None]:
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.DeadlineExceededError) as error:
+        found = TASK.search(str(error))
+        who = " ".join(found.groups()) if found else "another worker"
         raise TrainingError(
-            f"another worker is gone ({in_one_line(error)[:80]} ...); once all are started again, "
-            "the training goes on after its last finished epoch"
+            f"{who} is gone; once all workers are started again, the training goes on after its "
+            "last finished epoch"
         ) from None
 
 

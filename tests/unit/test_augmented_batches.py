@@ -10,6 +10,7 @@ from scipy import stats
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.train.augmentation import Augmentation
 from stages.train.batches import Batches
+from stages.train.pixels import pick
 
 COUNT, SIDE = 60, 8
 INDEX = np.arange(COUNT)
@@ -38,7 +39,7 @@ def augmented_batches(
     batches = Batches(images, np.zeros(COUNT, np.uint8), batch_size, augmentation, seed)
     plan = augmentation.plan(index, COUNT, SIDE, batch_size, seed, epoch)
     for chunk in batches.chunks(plan, steps=1):
-        yield batches.pick({name: rows[0] for name, rows in chunk.items()})[0].numpy()
+        yield pick(batches.data, {name: rows[0] for name, rows in chunk.items()})[0].numpy()
 
 
 def test_by_default_images_are_as_they_are(images: np.ndarray) -> None:

@@ -6,7 +6,8 @@ from scipy import stats
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.train.augmentation import Augmentation
-from stages.train.batches import Batches, shrunk
+from stages.train.batches import Batches
+from stages.train.pixels import shrunk
 from tests.unit.picked import epoch_of
 
 import tensorflow as tf  # isort: skip

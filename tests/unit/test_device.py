@@ -87,15 +87,76 @@ def test_the_device_is_chosen_and_told(
     place: str,
     says: str,
 ) -> None:
-    """Of a GPU that is not used, TensorFlow takes no memory."""
+    """One of them; of a GPU that is not used, TensorFlow takes no memory."""
     monkeypatch.setattr(device, "GPUS", gpus)
     pipe = read_output(monkeypatch)
-    assert device.select(wanted, precision).to_string() == place
+    (found,) = device.select(wanted, precision)
+    assert found.to_string() == place
     policy = "mixed_bfloat16" if "bfloat16" in says else "float32"
     assert keras.config.dtype_policy().name == policy
     assert pipe.arrived == says
-    of_place = {CPU: ("set_visible", [], "GPU"), GPU: ("set_memory_growth", *gpus[:1], True)}
-    assert calls == [("enable_op_determinism",), of_place[place]]
+    on_gpu = place == GPU
+    growing = [("set_memory_growth", *gpus[:1], True)] if on_gpu else []
+    visible = ("set_visible", gpus[:1] if on_gpu else [], "GPU")
+    assert calls == [("enable_op_determinism",), visible, *growing]
+
+
+# By GPUs and how many are asked for, which are taken.
+SEVERAL: list[tuple[list[str], int | None, list[str], str]] = [
+    (["first", "second"], None, ["first", "second"], "2 GPUs, NVIDIA first"),
+    (["first", "second"], 2, ["first", "second"], "2 GPUs, NVIDIA first"),
+    (["first", "second", "newest"], 2, ["first", "second"], "2 GPUs, NVIDIA first"),
+    (["too old", "newest", "too new", "first"], None, ["newest", "first"], "2 GPUs, H100"),
+    (["too old", "newest"], 1, ["newest"], "GPU, H100"),
+    (["first"], None, ["first"], "GPU, NVIDIA first"),
+]
+
+
+@pytest.mark.parametrize(("gpus", "count", "taken", "says"), SEVERAL)
+def test_several_gpus(
+    monkeypatch: pytest.MonkeyPatch,
+    calls: Calls,
+    capsys: pytest.CaptureFixture[str],
+    gpus: list[str],
+    count: int | None,
+    taken: list[str],
+    says: str,
+) -> None:
+    """Those that can be used; the first one's name and precision stand for all."""
+    monkeypatch.setattr(device, "GPUS", gpus)
+    places = device.select("auto", "auto", count)
+    assert [place.to_string() for place in places] == [
+        f"/device:GPU:{number}" for number in range(len(taken))
+    ]
+    growing = [("set_memory_growth", gpu, True) for gpu in taken]
+    assert calls[1:] == [("set_visible", taken, "GPU"), *growing]
+    assert capsys.readouterr().out == f"device: {says}, bfloat16\n"
+
+
+@pytest.mark.parametrize("wanted", ["auto", "gpu"])
+def test_more_gpus_than_there_are_are_refused(
+    monkeypatch: pytest.MonkeyPatch, calls: Calls, wanted: Device
+) -> None:
+    monkeypatch.setattr(device, "GPUS", ["first", "too old", "second"])
+    with pytest.raises(InputError) as caught:
+        device.select(wanted, devices=3)
+    assert str(caught.value) == "params.yaml: devices = 3: allowed here are 1 to 2"
+
+
+def test_a_cpu_is_divided(
+    monkeypatch: pytest.MonkeyPatch, calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configured: Calls = []
+    monkeypatch.setattr(
+        tf.config, "set_logical_device_configuration", lambda *given: configured.append(given)
+    )
+    monkeypatch.setattr(device, "GPUS", [])
+    places = device.select("auto", devices=3)
+    assert [place.to_string() for place in places] == [f"/device:CPU:{n}" for n in range(3)]
+    ((processor, parts),) = configured
+    assert processor == tf.config.list_physical_devices("CPU")[0]
+    assert len(parts) == 3
+    assert capsys.readouterr().out == "device: 3 CPUs, float32; the reason\n"
 
 
 @pytest.mark.parametrize("gpu", REASONS)

@@ -192,6 +192,6 @@ def test_the_model_works_on_the_selected_device(
 ) -> None:
     """One that is not there, so that what TensorFlow says tells where it was to work."""
     nowhere = tf.DeviceSpec(device_type="GPU", device_index=7)
-    monkeypatch.setattr(device, "select", lambda wanted: nowhere)
+    monkeypatch.setattr(device, "select", lambda wanted: [nowhere])
     with pytest.raises(InputError, match=re.escape("/device:GPU:7")):
         infer(saved, IMAGES, "none", 3, "gpu")

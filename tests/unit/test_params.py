@@ -10,7 +10,7 @@ import pytest
 from stages.errors import InputError
 from stages.evaluate.params import EvaluateParams
 from stages.fetch.params import FetchParams
-from stages.params import TOP_LEVEL, Device, Precision, document, read
+from stages.params import TOP_LEVEL, Device, Devices, Precision, document, read
 from stages.plots.params import PlotsParams
 from stages.preprocess.params import PreprocessParams
 from stages.train.params import RecipeName
@@ -18,13 +18,14 @@ from tests.project import ROOT, Params, default_params, put, write_params
 
 SCHEMAS: dict[str, Any] = {
     "device": Device,
+    "devices": Devices,
     "precision": Precision,
     "fetch": FetchParams,
     "preprocess": PreprocessParams,
     "evaluate": EvaluateParams,
     "plots": PlotsParams,
 }
-KEYS = "seed, device, precision, recipe, recipes, fetch, preprocess, evaluate, plots"
+KEYS = "seed, device, devices, precision, recipe, recipes, fetch, preprocess, evaluate, plots"
 INTEGER = "should be a valid integer"
 
 
@@ -116,6 +117,8 @@ def test_bounds(
     [
         ("device", "tpu", "device = 'tpu': should be 'auto', 'cpu' or 'gpu'"),
         ("device", None, "device = None: should be 'auto', 'cpu' or 'gpu'"),
+        ("devices", 0, "devices = 0: should be greater than or equal to 1"),
+        ("devices", "all", "devices = 'all': should be a valid integer"),
         (
             "precision",
             "float16",

@@ -49,7 +49,7 @@ def keys(content: Any, prefix: str = "") -> list[str]:
     found = []
     for name, value in content.items():
         key = f"{prefix}{name}"
-        if not prefix and name in ("device", "precision"):
+        if not prefix and name in ("device", "devices", "precision"):
             continue
         if prefix == "recipes." and name != PARAMS["recipe"]:
             continue

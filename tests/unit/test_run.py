@@ -12,6 +12,7 @@ import pytest
 
 from stages import device  # First, since TensorFlow reads what it sets.
 from stages.errors import InputError, TrainingError
+from stages.train import replicas
 from stages.train import run as run_module
 from stages.train.environment import environment
 from stages.train.run import run
@@ -116,13 +117,13 @@ def test_the_model_is_of_keras_own_layers(loop: Loop, monkeypatch: pytest.Monkey
 
 def test_network_and_loop_get_what_was_given(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     places = []
-    on = tf.device
+    strategy_on = replicas.strategy_on
 
-    def noted(place: str) -> Any:
-        places.append(place)
-        return on(place)
+    def noted(given: list[tf.DeviceSpec]) -> tf.distribute.Strategy:
+        places.extend(given)
+        return strategy_on(given)
 
-    monkeypatch.setattr(tf, "device", noted)
+    monkeypatch.setattr(replicas, "strategy_on", noted)
     run(AIRBENCH, 7, "cpu", TRAINING, VALIDATION)
     recipe, *data, seed, on_cpu = loop.assembled
     assert (recipe, seed, on_cpu) == (AIRBENCH, 7, True)
@@ -132,7 +133,7 @@ def test_network_and_loop_get_what_was_given(loop: Loop, monkeypatch: pytest.Mon
     assert loop.trained[0] is VALIDATION[0]
     assert loop.trained[1] is VALIDATION[1]
     assert loop.trained[2] == []
-    assert places == ["/device:CPU:0"]
+    assert [place.to_string() for place in places] == ["/device:CPU:0"]
 
 
 def test_device_and_time_are_told(

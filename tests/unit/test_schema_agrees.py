@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from stages.evaluate.params import EvaluateParams
 from stages.fetch.params import FetchParams
-from stages.params import Device, Precision
+from stages.params import Device, Devices, Precision
 from stages.plots.params import PlotsParams
 from stages.preprocess.params import PreprocessParams
 from stages.train.params import Recipe, Seed
@@ -24,6 +24,7 @@ VALIDATOR = jsonschema.Draft7Validator(schema())
 SECTIONS: dict[str, TypeAdapter[Any]] = {
     "seed": TypeAdapter(Seed),
     "device": TypeAdapter(Device),
+    "devices": TypeAdapter(Devices),
     "precision": TypeAdapter(Precision),
     "recipe": TypeAdapter(str),
     "recipes": TypeAdapter(dict[str, Recipe]),

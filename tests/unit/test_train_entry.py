@@ -26,12 +26,13 @@ def test_the_recipe_is_trained_on_the_arrays(
         path.unlink()
     given: list[Any] = []
     monkeypatch.setitem(sys.modules, MODULE, SimpleNamespace(run=lambda *a: given.extend(a)))
-    params |= {"seed": 5, "device": "cpu", "precision": "bfloat16", "recipe": "tutorial"}
+    params |= {"seed": 5, "device": "cpu", "devices": 3, "precision": "bfloat16"}
+    params["recipe"] = "tutorial"
     write_params(Path(), params)
     call(main)
-    recipe, seed, wanted, *splits, precision = given
+    recipe, seed, wanted, *splits, precision, devices = given
     assert recipe.model_dump() == params["recipes"]["tutorial"]
-    assert (seed, wanted, precision) == (5, "cpu", "bfloat16")
+    assert (seed, wanted, precision, devices) == (5, "cpu", "bfloat16", 3)
     for (images, labels), name in zip(splits, ("train", "validation"), strict=True):
         np.testing.assert_array_equal(images, (processed[name][0] / 255).astype(np.float32))
         np.testing.assert_array_equal(labels, processed[name][1])

@@ -1,0 +1,52 @@
+"""Trains a tiny recipe on so many devices of a CPU; leaves its state after some steps.
+
+python -m tests.trained_together DEVICES RECIPE FOLDER [another]
+
+In the other way it computes the same and rounds otherwise: by Keras's own layers, or with the
+images of a batch in another order.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from stages import device  # First, since TensorFlow reads what it sets.
+from stages.train import replicas
+from stages.train.loop import train
+from stages.train.recipes import assemble
+from tests.unit.tiny_recipes import tiny
+
+import keras  # isort: skip
+
+STEPS = (1, 2, 5)
+# One batch is an epoch. Each device would draw the same dropout for its part.
+IMAGES = np.random.default_rng(1).random((12, 32, 32, 3), np.float32)
+LABELS = (np.arange(12) % 10).astype(np.uint8)
+ALL = {"batch_size": len(LABELS), "epochs": max(STEPS)}
+# Every gradient is clipped, each weight decays.
+CLIPPED = {"global_clipnorm": 0.5, "weight_decay": 0.01}
+NO_DROPOUT = {"dropout": 0.0, "dense_dropout": 0.0}
+RECIPES = {
+    "airbench": tiny("airbench_small", ema_momentum=0.5, keep="best", **ALL),
+    "tutorial": tiny("tutorial", optimizer=CLIPPED, network=NO_DROPOUT, **ALL),
+}
+
+
+def main() -> None:
+    devices, name, folder, *another = sys.argv[1:]
+    order = slice(None, None, -1 if another and name == "tutorial" else 1)
+    places = device.select("cpu", devices=int(devices))
+    keras.utils.set_random_seed(0)
+    with replicas.strategy_on(places).scope():
+        training = assemble(RECIPES[name], IMAGES[order], LABELS[order], seed=0, on_cpu=not another)
+        # Too few for every device to have a part.
+        for steps, row in enumerate(train(training, IMAGES[:1], LABELS[:1]), start=1):
+            if steps in STEPS:
+                values = [variable.numpy() for variable in training.state]
+                losses = np.array([row["loss"], row["val_loss"]])
+                np.savez(Path(folder, f"{steps}.npz"), *values, losses, allow_pickle=False)
+
+
+if __name__ == "__main__":
+    main()
