@@ -20,10 +20,11 @@ from stages import arrays
 from stages import device as device  # Before TensorFlow, which reads what it sets.
 from stages.evaluate.augmentation import predict
 from stages.train.batches import Batches
-from stages.train.loop import compiled_steps, train, training_step
+from stages.train.loop import train
 from stages.train.params import Recipe
 from stages.train.pixels import Pair, pick
 from stages.train.recipes import Training, assemble
+from stages.train.steps import compiled_steps, training_step
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip

@@ -1,69 +1,18 @@
-"""Sets up TensorFlow and Keras: threads, determinism, and the device to work on.
+"""Chooses the devices to work on, and how precisely they compute."""
 
-To be imported before anything else that imports them.
-"""
-
-import gc
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from threadpoolctl import threadpool_limits
-
-from stages import settings as settings  # Before TensorFlow, which reads what it sets.
 from stages.errors import InputError
 from stages.nvidia import why_unseen
 from stages.params import Device, Devices, Precision
-from stages.processors import usable
+from stages.start import GPUS  # Before TensorFlow, which reads what it sets.
 
-# Errors only; of several machines not even these: one that is gone fills the others' screens.
-TOGETHER = "TF_CONFIG" in os.environ or int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if TOGETHER else "2")
+import keras  # isort: skip
+import tensorflow as tf  # isort: skip
 
-THREADS = usable()
 # Compute capabilities: TensorFlow 2.21 has no kernels for older ones, and XLA ends the process on
 # newer ones (tensorflow issue 111958).
 OLDEST, NEWEST = (6, 0), (9, 0)
 # From this one on, GPUs have units for bfloat16.
 BFLOAT16 = (8, 0)
-
-
-@contextmanager
-def quiet_start() -> Iterator[None]:
-    """Keep TensorFlow's messages off standard error, unless TF_CPP_MIN_LOG_LEVEL asks for all.
-
-    While it starts, TensorFlow heeds no log level (tensorflow issue 100442).
-    """
-    if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0":
-        yield
-        return
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nothing:
-            os.dup2(nothing.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-# What the libraries make stays to the end. Collections that look at it again and again take 0.4 s
-# of their start, and 0.2 s now and then afterwards.
-gc.disable()
-with quiet_start():
-    import keras as keras
-    import tensorflow as tf
-
-    GPUS = tf.config.list_physical_devices("GPU")
-gc.freeze()
-gc.enable()
-if os.environ["TF_CPP_MIN_LOG_LEVEL"] != "0":
-    # Also of what is written in Python, which heeds no variable.
-    tf.get_logger().setLevel("ERROR")
-
-tf.config.threading.set_intra_op_parallelism_threads(THREADS)
-tf.config.threading.set_inter_op_parallelism_threads(THREADS)
-threadpool_limits(THREADS, "blas")
 
 
 def select(

@@ -10,9 +10,10 @@ from tensorflow.core.framework.node_def_pb2 import NodeDef
 from tensorflow.python.framework.kernels import get_registered_kernels_for_op
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
-from stages.train.loop import compiled_steps, train, training_step, validation_step
+from stages.train.loop import train
 from stages.train.params import Recipe
 from stages.train.recipes import Training, assemble
+from stages.train.steps import compiled_steps, training_step, validation_step
 from tests.unit.tiny_recipes import tiny
 
 import keras  # isort: skip

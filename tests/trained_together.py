@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from stages import device  # First, since TensorFlow reads what it sets.
-from stages.train import replicas
+from stages.train import cluster
 from stages.train.loop import train
 from stages.train.recipes import assemble
 from tests.unit.tiny_recipes import tiny
@@ -38,7 +38,7 @@ def main() -> None:
     order = slice(None, None, -1 if another and name == "tutorial" else 1)
     places = device.select("cpu", devices=int(devices))
     keras.utils.set_random_seed(0)
-    with replicas.strategy_on(places).scope():
+    with cluster.strategy_on(places).scope():
         training = assemble(RECIPES[name], IMAGES[order], LABELS[order], seed=0, on_cpu=not another)
         # Too few for every device to have a part.
         for steps, row in enumerate(train(training, IMAGES[:1], LABELS[:1]), start=1):

@@ -19,9 +19,9 @@ from stages import device  # Before TensorFlow, which reads what it sets.
 from stages.errors import in_one_line
 from stages.params import Device, Precision, read
 from stages.train.augmentation import Plan
-from stages.train.loop import compiled_steps, training_step
 from stages.train.params import Recipe
 from stages.train.recipes import Training, assemble
+from stages.train.steps import compiled_steps, training_step
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip

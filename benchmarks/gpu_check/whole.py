@@ -12,8 +12,8 @@ from benchmarks.gpu_check.steps import STEPS_PER_CALL, assembled
 from stages import arrays
 from stages.evaluate.augmentation import predict
 from stages.models.stock_layers import with_stock_layers
-from stages.train.loop import Steps, compiled_steps, training_step
 from stages.train.recipes import Training
+from stages.train.steps import Steps, compiled_steps, training_step
 
 import tensorflow as tf  # isort: skip
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from stages import device  # Before TensorFlow, which reads what it sets.
+from stages import start  # Before TensorFlow, which reads what it sets.
 from stages.processors import INSTRUCTION_SETS
 
 import keras  # isort: skip
@@ -36,7 +36,7 @@ def environment(device_type: str) -> dict[str, object]:
         "caches": caches(),
         "instruction_sets": " ".join(INSTRUCTION_SETS),
         "blas": blas_kernels(),
-        "threads": device.THREADS,
+        "threads": start.THREADS,
     }
 
 

@@ -1,96 +1,21 @@
-"""Where a training runs: on one device, or on several that each take a part of every batch.
+"""Divides a batch among the devices that train together, and brings together what they compute.
 
 Each device has the images and a copy of the variables. Gradients are summed over the devices, and
 batch normalization takes its statistics of the whole batch, so that the result does not depend on
 how many there are but for rounding; dropout draws the same mask on each.
 """
 
-import json
-import os
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from stages.errors import TrainingError
-from stages.train.history import Row
-
-# As TensorFlow names a worker in its errors.
-TASK = re.compile(r"/job:(\w+)/(?:replica:\d+/)?task:(\d+)")
-
-
-def cluster() -> tf.distribute.cluster_resolver.ClusterResolver | None:
-    """Return the machines that train together, as TF_CONFIG or Slurm names them; None alone."""
-    if "TF_CONFIG" in os.environ:
-        return tf.distribute.cluster_resolver.TFConfigClusterResolver()
-    if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        return tf.distribute.cluster_resolver.SlurmClusterResolver()
-    return None
-
-
-def strategy_on(places: list[tf.DeviceSpec]) -> tf.distribute.Strategy:
-    """Return the strategy in whose scope a training runs on these devices."""
-    if resolver := cluster():
-        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
-    names = [place.to_string() for place in places]
-    if len(names) == 1:
-        return tf.distribute.OneDeviceStrategy(names[0])
-    return tf.distribute.MirroredStrategy(names)
-
 
 def count() -> int:
     """Return how many devices train together."""
     return tf.distribute.get_strategy().num_replicas_in_sync
-
-
-def is_chief() -> bool:
-    """Return whether this process writes the results: it is alone, or the first of several."""
-    resolver = tf.distribute.get_strategy().cluster_resolver
-    if not resolver or not resolver.task_type:
-        return True
-    return resolver.task_type == "chief" or (
-        resolver.task_id == 0 and "chief" not in resolver.cluster_spec().jobs
-    )
-
-
-@contextmanager
-def all_there() -> Iterator[None]:
-    """Explain where another machine that trains together with this one is gone."""
-    try:
-        yield
-    except (tf.errors.UnavailableError, tf.errors.DeadlineExceededError) as error:
-        found = TASK.search(str(error))
-        who = " ".join(found.groups()) if found else "another worker"
-        raise TrainingError(
-            f"{who} is gone; once all workers are started again, the training goes on after its "
-            "last finished epoch"
-        ) from None
-
-
-def of_chief(rows: list[Row], state: list[keras.Variable]) -> list[Row]:
-    """Return the chief's rows, and give its state to all."""
-    if not isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
-        return rows
-    text = np.frombuffer(json.dumps(rows).encode(), np.uint8).astype(np.int64)
-    size = int(first_of_all(np.array(len(text), np.int64)))
-    text = np.resize(text, size)
-    for variable in state:
-        variable.assign(first_of_all(variable.numpy()))
-    return json.loads(bytes(first_of_all(text).astype(np.uint8)))
-
-
-def first_of_all(array: np.ndarray) -> np.ndarray:
-    """Return the array of the first device of all, where each has one of this shape and type."""
-
-    def own() -> tf.Tensor:
-        is_first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
-        return tf.where(is_first, array, tf.zeros_like(array))
-
-    return tf.function(summed)(own).numpy()
 
 
 def on_each(array: np.ndarray) -> Any:

@@ -14,7 +14,7 @@ from stages.errors import InputError, TrainingError
 from stages.files import replace
 from stages.models.stock_layers import with_stock_layers
 from stages.params import Device, Devices, Precision
-from stages.train import replicas
+from stages.train import cluster
 from stages.train.checkpoint import Checkpoint
 from stages.train.environment import environment
 from stages.train.fingerprint import fingerprint
@@ -104,7 +104,7 @@ def run(
     """
     places = device.select(wanted, precision, devices)
     # First, since TensorFlow connects with other machines before it does anything else.
-    strategy = replicas.strategy_on(places)
+    strategy = cluster.strategy_on(places)
     facts = environment(places[0].device_type)
     settings = [seed, recipe.model_dump(), facts]
     checkpoint = Checkpoint(fingerprint(settings, *training_data, *validation_data))
@@ -113,13 +113,13 @@ def run(
     # The layers made for CPUs compute in float32.
     on_cpu = not on_gpu and keras.config.dtype_policy().compute_dtype == "float32"
     start = time.monotonic()
-    with enough_memory(), replicas.all_there(), strategy.scope():
-        is_chief = replicas.is_chief()
+    with enough_memory(), cluster.all_there(), strategy.scope():
+        is_chief = cluster.is_chief()
         if is_chief:
             checkpoint.claim()
         training = assemble(recipe, *training_data, seed, on_cpu)
         rows = checkpoint.restore(training) if is_chief else []
-        rows = replicas.of_chief(rows, training.state)
+        rows = cluster.of_chief(rows, training.state)
         if rows and is_chief:
             write_history(rows)
         for row in train(training, *validation_data, rows, on_gpu):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages import device  # First, since TensorFlow reads what it sets.
+from stages import start  # First, since TensorFlow reads what it sets.
 from stages.train import environment
 
 import keras  # isort: skip
@@ -44,7 +44,7 @@ FACTS: dict[str, Callable[[pytest.MonkeyPatch, Path], None]] = {
     "caches": lambda patch, folder: patch.setattr(environment, "CACHES", folder),
     "blas": lambda patch, _: patch.setattr(environment, "threadpool_info", lambda: []),
     "instruction_sets": lambda patch, _: patch.setattr(environment, "INSTRUCTION_SETS", ["AVX9"]),
-    "threads": lambda patch, _: patch.setattr(device, "THREADS", 99),
+    "threads": lambda patch, _: patch.setattr(start, "THREADS", 99),
 }
 
 
@@ -69,7 +69,7 @@ def test_facts_have_names_and_an_order(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(environment, "CACHES", tmp_path)
     monkeypatch.setattr(environment, "threadpool_info", lambda: LIBRARIES[:1])
     monkeypatch.setattr(environment, "INSTRUCTION_SETS", ["SSE9", "AVX9"])
-    monkeypatch.setattr(device, "THREADS", 3)
+    monkeypatch.setattr(start, "THREADS", 3)
     assert [*environment.environment("GPU").items()] == [
         ("tensorflow", importlib.metadata.version("tensorflow")),
         ("keras", importlib.metadata.version("keras")),

@@ -12,7 +12,7 @@ import pytest
 
 from stages import device  # First, since TensorFlow reads what it sets.
 from stages.errors import InputError, TrainingError
-from stages.train import replicas
+from stages.train import cluster
 from stages.train import run as run_module
 from stages.train.environment import environment
 from stages.train.run import run
@@ -117,13 +117,13 @@ def test_the_model_is_of_keras_own_layers(loop: Loop, monkeypatch: pytest.Monkey
 
 def test_network_and_loop_get_what_was_given(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     places = []
-    strategy_on = replicas.strategy_on
+    strategy_on = cluster.strategy_on
 
     def noted(given: list[tf.DeviceSpec]) -> tf.distribute.Strategy:
         places.extend(given)
         return strategy_on(given)
 
-    monkeypatch.setattr(replicas, "strategy_on", noted)
+    monkeypatch.setattr(cluster, "strategy_on", noted)
     run(AIRBENCH, 7, "cpu", TRAINING, VALIDATION)
     recipe, *data, seed, on_cpu = loop.assembled
     assert (recipe, seed, on_cpu) == (AIRBENCH, 7, True)

@@ -64,8 +64,8 @@ def classify(
         file that cannot be read.
     """
     # TensorFlow takes seconds to start; what is wrong with the arguments is told before.
-    from stages.device import quiet_start
     from stages.evaluate.inference import check, load_model, predict
+    from stages.start import quiet_start
 
     model = load_model(model_path)
     known: list[Path] = []
