@@ -28,9 +28,10 @@ export: $(INSTALLED)
 test: lint
 	pytest --numprocesses=2 --dist=worksteal --durations=10
 
-# What takes longer: twenty kills of two recipes, killed experiments, edits of params.yaml.
+# What takes longer: twenty kills of two recipes, killed experiments, frozen machines, edits of
+# params.yaml.
 soak: $(INSTALLED)
-	pytest -rP tests/soak_resume.py
+	pytest -rP tests/soak_resume.py tests/soak_replicas.py
 	PARAMS_EXAMPLES=5000 pytest tests/unit/test_params_properties.py
 
 # Thousands of small mistakes, each put into the stages and tools: do the tests in tests/unit see it?
