@@ -1,9 +1,9 @@
-"""Trains a tiny recipe on so many devices of a CPU; leaves its state after some steps.
+"""Trains a tiny recipe on one device of a CPU and on several; leaves its state after some steps.
 
-python -m tests.trained_together DEVICES RECIPE FOLDER [another]
+    python -m tests.trained_together RECIPE FOLDER
 
-In the other way it computes the same and rounds otherwise: by Keras's own layers, or with the
-images of a batch in another order.
+On one device it does so in two ways, which compute the same and round otherwise: by the layers made
+for CPUs or Keras's own, or with the images of a batch in another order.
 """
 
 import sys
@@ -20,6 +20,9 @@ from tests.unit.tiny_recipes import tiny
 import keras  # isort: skip
 
 STEPS = (1, 2, 5)
+WAYS = ("alone", "another", "together")
+# TensorFlow allows one number in a process.
+DEVICES = {"airbench": 2, "tutorial": 4}
 # One batch is an epoch. Each device would draw the same dropout for its part.
 IMAGES = np.random.default_rng(1).random((12, 32, 32, 3), np.float32)
 LABELS = (np.arange(12) % 10).astype(np.uint8)
@@ -34,18 +37,22 @@ RECIPES = {
 
 
 def main() -> None:
-    devices, name, folder, *another = sys.argv[1:]
-    order = slice(None, None, -1 if another and name == "tutorial" else 1)
-    places = device.select("cpu", devices=int(devices))
-    keras.utils.set_random_seed(0)
-    with cluster.strategy_on(places).scope():
-        training = assemble(RECIPES[name], IMAGES[order], LABELS[order], seed=0, on_cpu=not another)
-        # Too few for every device to have a part.
-        for steps, row in enumerate(train(training, IMAGES[:1], LABELS[:1]), start=1):
-            if steps in STEPS:
-                values = [variable.numpy() for variable in training.state]
-                losses = np.array([row["loss"], row["val_loss"]])
-                np.savez(Path(folder, f"{steps}.npz"), *values, losses, allow_pickle=False)
+    name, folder = sys.argv[1:]
+    places = device.select("cpu", devices=DEVICES[name])
+    for way in WAYS:
+        order = slice(None, None, -1 if (name, way) == ("tutorial", "another") else 1)
+        keras.utils.set_random_seed(0)
+        with cluster.strategy_on(places if way == "together" else places[:1]).scope():
+            training = assemble(
+                RECIPES[name], IMAGES[order], LABELS[order], seed=0, on_cpu=way != "another"
+            )
+            # Too few for every device to have a part.
+            for steps, row in enumerate(train(training, IMAGES[:1], LABELS[:1]), start=1):
+                if steps in STEPS:
+                    values = [variable.numpy() for variable in training.state]
+                    losses = np.array([row["loss"], row["val_loss"]])
+                    path = Path(folder, f"{way}{steps}.npz")
+                    np.savez(path, *values, losses, allow_pickle=False)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Processes that train together over the loopback, each in a folder of its own."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -12,8 +13,7 @@ from tests.project import environment_of_tests, run_stage, small_params, write_p
 
 # A worker that is gone is noticed within, seconds.
 NOTICED = 15
-# Of a training that is ended before.
-EPOCHS = 60
+EPOCHS = 12
 
 
 def free_ports(count: int) -> list[int]:
@@ -93,7 +93,7 @@ def lose_a_worker(arrays: Path, parent: Path, gone: int, way: signal.Signals) ->
     """
     folders = [training_folder(arrays, parent / name, EPOCHS) for name in ("chief", "worker")]
     workers = start(folders)
-    workers[0].epochs(2)
+    workers[0].epochs(3)
     workers[gone].process.send_signal(way)
     lost = time.monotonic()
     exit_code, errors = workers[1 - gone].ended(60)
@@ -112,7 +112,9 @@ def lose_a_worker(arrays: Path, parent: Path, gone: int, way: signal.Signals) ->
     assert 3 <= len(before) < 1 + EPOCHS
     result = run_stage("train", folders[0])
     assert result.returncode == 0, result.stderr
-    assert f"going on after epoch {len(before) - 1}, from workspace-" in result.stdout
+    # It may have been killed between its checkpoint and its history.
+    (epoch,) = re.findall(r"^going on after epoch (\d+), from workspace-", result.stdout, re.M)
+    assert 0 <= int(epoch) - (len(before) - 1) <= 1
     after = history.read_text().splitlines()
     assert after[: len(before)] == before
     assert len(after) == 1 + EPOCHS

@@ -46,8 +46,6 @@ class Assembly:
 
     def assemble(self, recipe: Recipe, *_: Any, **__: Any) -> Training:
         """Return a training with the recipe's ends."""
-        # Keras would number the names.
-        keras.utils.clear_session()
         model = network(SIDE)
         variables = model.trainable_variables
         self.training = Training(
@@ -76,6 +74,8 @@ def assembly(folder: Path, monkeypatch: pytest.MonkeyPatch, without_graphs: None
 
 def trained(**changed: Any) -> None:
     recipe = tiny("tutorial", **{"epochs": len(LEARNED)} | changed)
+    # Keras would number the names.
+    keras.utils.clear_session()
     run(recipe, 0, "auto", TRAINING, VALIDATION)
 
 

@@ -147,6 +147,7 @@ def test_the_device_counts(
 ) -> None:
     def add_a_gpu() -> None:
         monkeypatch.setattr(device, "GPUS", ["one"])
+        monkeypatch.setattr(tf.config, "set_visible_devices", lambda *_: None)
         monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda *_: None)
         monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda _: {})
 
