@@ -90,7 +90,7 @@ def test_killed_twenty_times(
     assert_same_without_interruption(project)
 
 
-@pytest.mark.parametrize("where", ["workspace", "queue"])
+@pytest.mark.parametrize("where", ["workspace", "temp", "queue"])
 def test_killed_experiment(
     make_project: Callable[[Path], Project], tmp_path: Path, where: str
 ) -> None:
@@ -113,11 +113,12 @@ def test_killed_experiment(
         wait_for(lambda: "Success" in project.dvc("queue", "status"))
         output = project.dvc("queue", "logs", "b")
     else:
-        process = start(project, "exp", "run", "--name=a")
+        command = ["exp", "run", *(["--temp"] if where == "temp" else [])]
+        process = start(project, *command, "--name=a")
         wait_for(lambda: checkpoints(project.folder))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        output = project.dvc("exp", "run", "--name=b")
+        output = project.dvc(*command, "--name=b")
     (epoch,) = going_on(output)
     assert 1 <= epoch < 10
     assert not checkpoints(project.folder)

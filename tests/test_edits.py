@@ -89,6 +89,7 @@ def readers_of(path: Path) -> set[str]:
         "arrays.py": {"preprocess", "train", "evaluate", "plots"},
         "processors.py": {"train", "evaluate"},
         "settings.py": {"train", "evaluate", "plots"},
+        "start.py": {"train", "evaluate"},
         "tables.py": {"plots"},
     }
     return {folder} if folder in STAGES else shared.get(folder, set(STAGES))

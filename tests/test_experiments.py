@@ -177,7 +177,8 @@ def test_metric_that_some_experiments_lack(project: Project) -> None:
     """One that trained on everything has no val_accuracy; DVC writes None as a text then."""
     project.git("checkout", "--quiet", ".")
     finished = [row for row in shown(project) if row["State"] != "Failed"]
-    project.dvc("exp", "run", "--name", "everything", "-S", "preprocess.validation_split=0")
+    command = ["exp", "run", "train", "--name", "everything"]
+    project.dvc(*command, "-S", "preprocess.validation_split=0")
     assert {row["Experiment"]: row for row in shown(project)}["everything"]["val_accuracy"] == ""
     result = importance(project, "--metric", "val_accuracy")
     assert result.returncode == 0, result.stderr

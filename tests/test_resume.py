@@ -237,22 +237,3 @@ def test_too_little_memory_is_told(folder: Path) -> None:
     command = f"ulimit -v 9000000; exec {sys.executable} -m stages.train"
     result = run(["bash", "-c", command], folder)
     assert_refused(result, "params.yaml: the recipe that is on needs more memory than there is")
-
-
-def test_an_experiment_goes_on_to_the_same_bytes(
-    reproduced: Callable[[Path], Project], tmp_path: Path
-) -> None:
-    """In a folder of its own; `tests/soak_resume.py` kills `dvc repro`."""
-    project = reproduced(tmp_path)
-    params = project.params()
-    params["recipes"]["airbench_small"] |= SLOW
-    params["recipes"]["airbench_small"]["augmentation"]["low_resolution_share"] = 0.5
-    project.write(params)
-    project.commit("Many steps")
-
-    stop(("dvc", "exp", "run", "--temp"), project.folder, signal.SIGKILL)
-    (epoch,) = going_on(project.dvc("exp", "run", "--temp", "--name=a"))
-    assert 1 <= epoch < EPOCHS
-    assert not checkpoints(project.folder)
-    project.dvc("exp", "apply", "a")
-    assert_same_without_interruption(project)
