@@ -100,9 +100,11 @@ def lose_a_worker(arrays: Path, parent: Path, gone: int, way: signal.Signals) ->
     print(f"{way.name} of worker {gone}: noticed after {time.monotonic() - lost:.1f} s")
     assert time.monotonic() - lost < NOTICED
     assert exit_code == 1
-    assert errors == (
-        f"error: worker {gone} is gone; once all workers are started again, the training goes on "
-        "after its last finished epoch\n"
+    # TensorFlow does not always know who it waits for in vain.
+    assert re.fullmatch(
+        f"error: (worker {gone}|another worker) is gone; once all workers are started again, "
+        "the training goes on after its last finished epoch\n",
+        errors,
     )
     workers[gone].process.kill()
     workers[gone].process.communicate()
