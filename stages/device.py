@@ -3,6 +3,7 @@
 from stages.errors import InputError
 from stages.nvidia import why_unseen
 from stages.params import Device, Devices, Precision
+from stages.processors import multiply_bfloat16
 from stages.start import GPUS  # Before TensorFlow, which reads what it sets.
 
 import keras  # isort: skip
@@ -22,7 +23,7 @@ def select(
 
     Args:
         device: auto takes GPUs where there are such that TensorFlow can use.
-        precision: auto takes bfloat16 where a GPU has units for it.
+        precision: auto takes bfloat16 where the device multiplies it natively.
         devices: how many GPUs, or into how many devices a CPU is divided.
 
     Raises:
@@ -57,7 +58,7 @@ def cpu(precision: Precision, devices: Devices, reason: str = "") -> list[tf.Dev
         (processor,) = tf.config.list_physical_devices("CPU")
         parts = [tf.config.LogicalDeviceConfiguration()] * count
         tf.config.set_logical_device_configuration(processor, parts)
-    taken = set_precision(precision, False)
+    taken = set_precision(precision, multiply_bfloat16())
     print(f"device: {counted(count, 'CPU')}, {taken}{reason}", flush=True)
     return [tf.DeviceSpec(device_type="CPU", device_index=n) for n in range(count)]
 

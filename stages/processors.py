@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -9,8 +10,18 @@ import numpy as np
 GROUPS = Path("/sys/fs/cgroup")
 OWN_GROUP = Path("/proc/self/cgroup")
 
+CPUINFO = Path("/proc/cpuinfo")
+# What multiplies bfloat16, by Linux's names.
+BFLOAT16 = {"avx512_bf16", "amx_bf16"}
 # By NumPy's names.
 INSTRUCTION_SETS: list[str] = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+
+
+def multiply_bfloat16() -> bool:
+    """Return whether processors have instructions for bfloat16; of x86 under Linux only."""
+    text = CPUINFO.read_text(errors="replace") if CPUINFO.exists() else ""
+    flags = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
+    return bool(flags and BFLOAT16 & set(flags[1].split()))
 
 
 def usable() -> int:

@@ -74,12 +74,16 @@ def test_the_step_compiled_by_xla_learns_the_same(name: str) -> None:
 @pytest.mark.parametrize("precision", ["bfloat16"], indirect=True)
 @pytest.mark.parametrize("name", RECIPES)
 def test_bfloat16_learns_the_same(name: str, precision: str) -> None:
-    """Which has 8 bits of a number's value, float32 24; compiled where that does not take long."""
+    """Which has 8 bits of a number's value, float32 24; with the layers for CPUs and for GPUs.
+
+    The latter compiled where that does not take long.
+    """
     expected = plain_losses(name)
     keras.config.set_dtype_policy("mixed_bfloat16")
-    found = losses(RECIPES[name], on_cpu=False, on_gpu=name == "tutorial")
-    assert found == pytest.approx(expected, 0.1)
-    assert found != pytest.approx(expected, 1e-4)
+    for on_cpu in (True, False):
+        found = losses(RECIPES[name], on_cpu, on_gpu=name == "tutorial" and not on_cpu)
+        assert found == pytest.approx(expected, 0.1)
+        assert found != pytest.approx(expected, 1e-4)
 
 
 # What a GPU does not compute: inputs, constants, calls of functions and loops.

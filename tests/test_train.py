@@ -15,6 +15,7 @@ import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.models.tutorial import Tutorial
+from stages.processors import multiply_bfloat16
 from stages.train.augmentation import Augmentation
 from stages.train.batches import Batches
 from stages.train.history import Row
@@ -183,7 +184,8 @@ def test_device_is_named(arrays: Path, raw: Path, tmp_path: Path) -> None:
     write_params(tmp_path, params)
     result = run_stage("train", tmp_path)
     assert result.returncode == 0
-    assert result.stdout.splitlines()[0] == "device: CPU, float32"
+    precision = "bfloat16" if multiply_bfloat16() else "float32"
+    assert result.stdout.splitlines()[0] == f"device: CPU, {precision}"
     assert result.stderr == ""
 
 

@@ -40,10 +40,10 @@ class Airbench(Network):
 
         from stages.models.compiled_gelu import CompiledGelu
         from stages.models.compiled_max_pooling import CompiledMaxPooling2D
+        from stages.models.fast_convolution import FastConv2D
         from stages.models.fused_batch_normalization import FusedBatchNormalization
-        from stages.models.winograd import WinogradConv2D
 
-        convolution_layer = WinogradConv2D if on_cpu else layers.Conv2D
+        convolution_layer = FastConv2D if on_cpu else layers.Conv2D
         pooling_layer = layers.MaxPooling2D if on_cpu else CompiledMaxPooling2D
         activation_layer = CompiledGelu if on_cpu else layers.Activation
         sample = np.asarray(images[: self.whitening_images])

@@ -37,13 +37,15 @@ def gelu(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
 
 @tf.function(jit_compile=True)
 def outputs(x: tf.Tensor) -> tf.Tensor:
-    """Return GELU of each element."""
-    return keras.activations.gelu(x, approximate=False)
+    """Return GELU of each element, of the same type, but computed in float32."""
+    return tf.cast(keras.activations.gelu(tf.cast(x, tf.float32), approximate=False), x.dtype)
 
 
 @tf.function(jit_compile=True)
 def gradients(x: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-    """Return the gradient for `x` from that for its GELU."""
+    """Return the gradient for `x` from that for its GELU, computed in float32."""
+    kind = x.dtype
+    x, gradient = tf.cast(x, tf.float32), tf.cast(gradient, tf.float32)
     below = 0.5 + 0.5 * tf.math.erf(x * np.float32(0.5**0.5))
     density = tf.exp(-0.5 * x * x) * np.float32((2 * np.pi) ** -0.5)
-    return gradient * (below + x * density)
+    return tf.cast(gradient * (below + x * density), kind)

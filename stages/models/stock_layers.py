@@ -4,14 +4,14 @@ import keras
 
 from stages.models.compiled_gelu import CompiledGelu
 from stages.models.compiled_max_pooling import CompiledMaxPooling2D
+from stages.models.fast_convolution import FastConv2D
 from stages.models.fused_batch_normalization import FusedBatchNormalization
-from stages.models.winograd import WinogradConv2D
 
 STOCK = {
     CompiledGelu: keras.layers.Activation,
     CompiledMaxPooling2D: keras.layers.MaxPooling2D,
+    FastConv2D: keras.layers.Conv2D,
     FusedBatchNormalization: keras.layers.BatchNormalization,
-    WinogradConv2D: keras.layers.Conv2D,
 }
 
 

@@ -53,7 +53,9 @@ class Tutorial(Network):
                 )
             )
             if self.batch_norm:
-                network.add(layers.BatchNormalization(name=f"Batch_norm{index:02}"))
+                network.add(
+                    layers.BatchNormalization(name=f"Batch_norm{index:02}", dtype="float32")
+                )
             if index + 1 in self.pool_after:
                 network.add(pooling_layer(2))
             network.add(layers.Dropout(self.dropout, name=f"Drop{index:02}"))
@@ -65,7 +67,7 @@ class Tutorial(Network):
             )
         )
         if self.batch_norm:
-            network.add(layers.BatchNormalization(name=f"Batch_norm{last}"))
+            network.add(layers.BatchNormalization(name=f"Batch_norm{last}", dtype="float32"))
         # The tutorial's own layer, which is stored under another name than Activation("relu").
         relu = self.activation == "relu"
         network.add(layers.ReLU() if relu else layers.Activation(self.activation))

@@ -6,49 +6,13 @@ Winograd's minimal filtering: Lavin & Gray, "Fast Algorithms for Convolutional N
 
 from functools import cache
 
-import keras
 import numpy as np
 import tensorflow as tf
-
-from stages.processors import INSTRUCTION_SETS
 
 KERNEL = 3
 # Where the polynomials are evaluated, beside infinity. Small fractions keep the products of the
 # largest tile, 7 x 7, within 2e-5 (root mean square, relative) of exact arithmetic.
 POINTS = (0, 1, -1, 2 / 3, -2 / 3, 2, -2, -1 / 4)
-# With fewer channels times filters, the transforms take longer than the products that they save.
-# AVX-512, by NumPy's older or newer name, halves the products' time, not that of the transforms.
-FEWEST_WEIGHTS = 5000 if {"AVX512F", "X86_V4"} & set(INSTRUCTION_SETS) else 1000
-
-
-class WinogradConv2D(keras.layers.Conv2D):
-    """Keras's 3 x 3 convolution with zero padding, on a CPU about twice as fast while training.
-
-    It has the weights and the configuration of its base class, which also works when it is not
-    training, so a trained network can be saved with the stock layer in its place
-    (`stages.models.stock_layers`).
-    """
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the weights.
-
-        Raises:
-            ValueError: the kernel is not 3 x 3, or padding, strides, dilation or groups are others
-                than "same", 1, 1 and 1.
-        """
-        ones = {self.strides, self.dilation_rate, (self.groups, 1)} == {(1, 1)}
-        if self.kernel_size != (KERNEL, KERNEL) or self.padding != "same" or not ones:
-            raise ValueError(f"{self.name}: only 3 x 3, padding same, strides 1, no groups")
-        super().build(input_shape)
-
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Convolve (n, height, width, channels) to (n, height, width, filters)."""
-        if not training or inputs.shape[-1] * self.filters < FEWEST_WEIGHTS:
-            return super().call(inputs)
-        outputs = convolution(inputs, self.kernel)
-        if self.use_bias:
-            outputs += self.bias
-        return self.activation(outputs)
 
 
 def convolution(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:

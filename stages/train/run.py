@@ -110,14 +110,12 @@ def run(
     checkpoint = Checkpoint(fingerprint(settings, *training_data, *validation_data))
     keras.utils.set_random_seed(seed)
     on_gpu = places[0].device_type == "GPU"
-    # The layers made for CPUs compute in float32.
-    on_cpu = not on_gpu and keras.config.dtype_policy().compute_dtype == "float32"
     start = time.monotonic()
     with enough_memory(), cluster.all_there(), strategy.scope():
         is_chief = cluster.is_chief()
         if is_chief:
             checkpoint.claim()
-        training = assemble(recipe, *training_data, seed, on_cpu)
+        training = assemble(recipe, *training_data, seed, on_cpu=not on_gpu)
         rows = checkpoint.restore(training) if is_chief else []
         rows = cluster.of_chief(rows, training.state)
         if rows and is_chief:

@@ -7,12 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages import arrays
+from stages import arrays, processors
 from tests.project import Params, default_params, write_params
 from tests.unit import small_batches
 from tests.unit.scripted_server import ScriptedServer, scripted
 
 Main = Callable[[], None]
+
+
+@pytest.fixture(autouse=True)
+def processors_without_bfloat16(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let `precision: auto` be float32, whatever the tests run on."""
+    monkeypatch.setattr(processors, "CPUINFO", tmp_path / "cpuinfo")
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_what_learns_has_its_name(model: keras.Model) -> None:
 @pytest.mark.parametrize(
     ("on_cpu", "convolution", "pooling", "activation"),
     [
-        (True, "WinogradConv2D", "MaxPooling2D", "CompiledGelu"),
+        (True, "FastConv2D", "MaxPooling2D", "CompiledGelu"),
         (False, "Conv2D", "CompiledMaxPooling2D", "Activation"),
     ],
 )

@@ -95,6 +95,23 @@ def test_the_device_is_chosen_and_told(
     assert calls == [("enable_op_determinism",), visible, *growing]
 
 
+@pytest.mark.parametrize(
+    ("precision", "taken"),
+    [("auto", "bfloat16"), ("float32", "float32"), ("bfloat16", "bfloat16")],
+)
+def test_a_processor_made_for_bfloat16(
+    monkeypatch: pytest.MonkeyPatch,
+    calls: Calls,
+    capsys: pytest.CaptureFixture[str],
+    precision: Precision,
+    taken: str,
+) -> None:
+    monkeypatch.setattr(device, "multiply_bfloat16", lambda: True)
+    device.select("cpu", precision)
+    assert capsys.readouterr().out == f"device: CPU, {taken}\n"
+    assert keras.config.dtype_policy().compute_dtype == taken
+
+
 # By GPUs and how many are asked for, which are taken.
 SEVERAL: list[tuple[list[str], int | None, list[str], str]] = [
     (["first", "second"], None, ["first", "second"], "2 GPUs, NVIDIA first"),

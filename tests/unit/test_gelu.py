@@ -42,6 +42,22 @@ def test_compiled_gelu_equals_keras(training: bool) -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-6)
 
 
+def test_of_bfloat16_only_the_results_are_rounded() -> None:
+    """Which has 8 bits of a number's value, so half a unit of the last place is 1/256 at most."""
+    inputs = tf.cast(np.linspace(-4, 4, 401), tf.bfloat16)
+    x = inputs.numpy().astype(float)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = CompiledGelu(dtype="mixed_bfloat16")(inputs, training=True)
+    gradient = tape.gradient(outputs, inputs)
+    assert (outputs.dtype, gradient.dtype) == (tf.bfloat16, tf.bfloat16)
+    found = [tensor.numpy().astype(float) for tensor in (outputs, gradient)]
+    for values, expected in zip(
+        found, (x * norm.cdf(x), norm.cdf(x) + x * norm.pdf(x)), strict=True
+    ):
+        np.testing.assert_allclose(values, expected, rtol=1 / 256, atol=1e-5)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_it_is_compiled_while_training_only(training: bool) -> None:
     with tf.Graph().as_default() as graph:

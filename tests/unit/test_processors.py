@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stages import processors
-from stages.processors import quotas, usable
+from stages.processors import multiply_bfloat16, quotas, usable
 
 
 @pytest.fixture
@@ -89,3 +89,24 @@ def test_quota_of_version_1(groups: Path, quota: str, expected: list[float]) -> 
 def test_places_are_those_of_linux() -> None:
     assert Path("/sys/fs/cgroup") == processors.GROUPS
     assert Path("/proc/self/cgroup") == processors.OWN_GROUP
+
+
+@pytest.mark.parametrize(
+    ("content", "is_native"),
+    [
+        (None, False),
+        ("", False),
+        ("processor\t: 0\nflags\t\t: fpu avx512f avx512_bf16 avx512_fp16\nbugs\t: x\n", True),
+        ("flags\t\t: fpu amx_tile amx_bf16\n", True),
+        ("flags\t\t: fpu avx512f avx512_bf16x\nbugs\t\t: avx512_bf16\n", False),
+        ("processor\t: 0\nmodel name\t: A \ufffd\nFeatures\t: fp asimd bf16\n", False),
+    ],
+)
+def test_what_multiplies_bfloat16(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, is_native: bool
+) -> None:
+    """By the flags of the first processor, as Linux has them."""
+    monkeypatch.setattr(processors, "CPUINFO", tmp_path / "cpuinfo")
+    if content is not None:
+        (tmp_path / "cpuinfo").write_text(content)
+    assert multiply_bfloat16() is is_native

@@ -30,7 +30,7 @@ def test_layers_for_cpus_are_used_there_only(airbench_small: Training) -> None:
     on_cpu = assembled(tiny("airbench_small"), on_cpu=True)
     for training, is_used in ((on_cpu, True), (airbench_small, False)):
         kinds = {type(layer).__name__ for layer in training.model.layers}
-        assert ("WinogradConv2D" in kinds, "CompiledGelu" in kinds) == (is_used, is_used)
+        assert ("FastConv2D" in kinds, "CompiledGelu" in kinds) == (is_used, is_used)
 
 
 @pytest.mark.parametrize("name", ["tutorial", "airbench_small", "resnet20"])
@@ -62,7 +62,7 @@ def test_averages_and_best_weights_belong_to_the_state() -> None:
     for copy in (training.averaged, training.best):
         assert not {id(v) for v in copy.weights} & {id(v) for v in training.model.weights}
         np.testing.assert_equal(copy.get_weights(), training.model.get_weights())
-        assert "WinogradConv2D" not in {type(layer).__name__ for layer in copy.layers}
+        assert "FastConv2D" not in {type(layer).__name__ for layer in copy.layers}
     weights = len(plain.model.weights)
     assert len(training.state) == len(plain.state) + 2 * weights
     assert len({id(variable) for variable in training.state}) == len(training.state)

@@ -160,11 +160,10 @@ def test_the_device_counts(
 def test_the_precision_counts(
     loop: Loop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The layers made for CPUs compute in float32, so others do the rest."""
     monkeypatch.setattr(device, "GPUS", [])
     given = arguments()
     assert_dropped(loop, given, lambda: given.update(precision="bfloat16"), capsys)
-    assert loop.assembled[4] is False
+    assert loop.assembled[4] is True
     assert loop.on_gpu is False
     keras.config.set_dtype_policy("float32")
 

@@ -1,17 +1,11 @@
 """3 x 3 convolutions by minimal filtering, next to TensorFlow's and to convolution by hand."""
 
-import runpy
-from typing import Any
-
 import numpy as np
 import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
-from stages import processors
-from stages.models import winograd
-from stages.models.winograd import FEWEST_WEIGHTS, WinogradConv2D, convolution, transforms
+from stages.models.winograd import convolution, transforms
 
-import keras  # isort: skip
 import tensorflow as tf  # isort: skip
 
 
@@ -58,92 +52,3 @@ def test_convolution_is_tensorflows_in_float64(shape: tuple[int, int]) -> None:
     assert found.shape == expected.shape
     error = np.sqrt(np.mean((found - expected) ** 2) / np.mean(expected**2))
     assert error < 2e-5
-
-
-@pytest.mark.parametrize("shape", [(2, 2), (3, 3), (5, 9), (7, 7), (11, 15), (23, 31), (32, 32)])
-def test_winograd_convolution_equals_keras(shape: tuple[int, int]) -> None:
-    """Outputs and gradients, with Keras's convolution in float64 as the truth."""
-    x = np.random.default_rng(0).normal(size=(6, *shape, 64))
-    truth = keras.layers.Conv2D(80, 3, padding="same", activation="gelu", dtype="float64")
-    ours = WinogradConv2D(80, 3, padding="same", activation="gelu")
-    assert x.shape[-1] * ours.filters >= FEWEST_WEIGHTS
-    results = []
-    for layer in (truth, ours):
-        layer.build(x.shape)
-        layer.set_weights(truth.get_weights())
-        layer.bias.assign(np.linspace(-1, 1, 80))
-        with tf.GradientTape() as tape:
-            inputs = tf.constant(x, layer.compute_dtype)
-            tape.watch(inputs)
-            outputs = layer(inputs, training=True)
-            loss = tf.reduce_sum(outputs**2)
-        results.append([outputs, *tape.gradient(loss, [inputs, *layer.trainable_weights])])
-    for expected, found in zip(*results, strict=True):
-        error = np.sqrt(np.mean((found.numpy() - expected) ** 2)) / np.std(expected)
-        assert error < 1e-4
-
-
-def test_winograd_convolution_leaves_few_weights_to_keras() -> None:
-    x = np.random.default_rng(0).normal(size=(2, 7, 7, 4)).astype(np.float32)
-    layer = WinogradConv2D(8, 3, padding="same")
-    np.testing.assert_array_equal(layer(x, training=True), layer(x, training=False))
-
-
-@pytest.mark.parametrize("use_bias", [True, False])
-@pytest.mark.parametrize(
-    ("channels", "training", "is_minimal"),
-    [(5, True, True), (4, True, False), (5, False, False), (5, None, False)],
-)
-def test_minimal_filtering_is_for_training_with_enough_weights(
-    monkeypatch: pytest.MonkeyPatch,
-    channels: int,
-    training: bool | None,
-    is_minimal: bool,
-    use_bias: bool,
-) -> None:
-    """40 weights of a pixel are enough here; which of two ways it was, rounding tells."""
-    monkeypatch.setattr(winograd, "FEWEST_WEIGHTS", 40)
-    x = np.random.default_rng(0).normal(size=(2, 7, 7, channels)).astype(np.float32)
-    layers = [
-        kind(8, 3, padding="same", use_bias=use_bias, activation="relu")
-        for kind in (WinogradConv2D, keras.layers.Conv2D)
-    ]
-    for layer in layers:
-        layer.build(x.shape)
-        layer.set_weights(layers[0].get_weights())
-    ours, theirs = (layer(x, training=training).numpy() for layer in layers)
-    np.testing.assert_allclose(ours, theirs, atol=1e-4)
-    assert np.array_equal(ours, theirs) is not is_minimal
-
-
-@pytest.mark.parametrize(
-    ("instructions", "fewest"),
-    [(["AVX2", "AVX512F"], 5000), (["X86_V4"], 5000), (["AVX2"], 1000), ([], 1000)],
-)
-def test_products_in_half_the_time_need_more_weights(
-    monkeypatch: pytest.MonkeyPatch, instructions: list[str], fewest: int
-) -> None:
-    monkeypatch.setattr(processors, "INSTRUCTION_SETS", instructions)
-    assert runpy.run_path(winograd.__file__)["FEWEST_WEIGHTS"] == fewest
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"kernel_size": 5},
-        {"kernel_size": (3, 1)},
-        {"kernel_size": (1, 3)},
-        {"strides": 2},
-        {"strides": (1, 2)},
-        {"padding": "valid"},
-        {"dilation_rate": 2},
-        {"dilation_rate": (2, 1)},
-        {"groups": 2},
-    ],
-    ids=str,
-)
-def test_winograd_convolution_refuses_what_it_cannot_do(settings: dict[str, Any]) -> None:
-    settings = {"filters": 8, "kernel_size": 3, "padding": "same", "name": "block1a"} | settings
-    with pytest.raises(ValueError, match="only 3 x 3") as caught:
-        WinogradConv2D(**settings).build((None, 8, 8, 4))
-    assert str(caught.value) == "block1a: only 3 x 3, padding same, strides 1, no groups"

@@ -1,0 +1,170 @@
+"""The 3 x 3 convolution made for CPUs, next to Keras's in float64, and the form that it takes."""
+
+import runpy
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages import device as device  # First, since TensorFlow reads what it sets.
+from stages import processors
+from stages.models import direct_convolution, fast_convolution, winograd
+from stages.models.fast_convolution import FEWEST_WEIGHTS, FastConv2D
+
+import keras  # isort: skip
+import tensorflow as tf  # isort: skip
+
+
+# By precision, the largest error, relative to what is expected.
+TOLERANCES = {"float32": 1e-4, "mixed_bfloat16": 0.02}
+SHAPES = [(2, 2), (3, 3), (5, 9), (7, 7), (11, 15), (23, 31), (32, 32)]
+
+
+@pytest.mark.parametrize("precision", TOLERANCES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_fast_convolution_equals_keras(shape: tuple[int, int], precision: str) -> None:
+    """Outputs and gradients, with Keras's convolution in float64 as the truth."""
+    x = np.random.default_rng(0).normal(size=(6, *shape, 64))
+    truth = keras.layers.Conv2D(80, 3, padding="same", activation="gelu", dtype="float64")
+    ours = FastConv2D(80, 3, padding="same", activation="gelu", dtype=precision)
+    assert x.shape[-1] * ours.filters >= FEWEST_WEIGHTS
+    results = []
+    for layer in (truth, ours):
+        layer.build(x.shape)
+        layer.set_weights(truth.get_weights())
+        layer.bias.assign(np.linspace(-1, 1, 80))
+        with tf.GradientTape() as tape:
+            inputs = tf.constant(x, layer.compute_dtype)
+            tape.watch(inputs)
+            outputs = layer(inputs, training=True)
+            loss = tf.reduce_sum(tf.cast(outputs, layer.variable_dtype) ** 2)
+        results.append([outputs, *tape.gradient(loss, [inputs, *layer.trainable_weights])])
+    kinds = [ours.compute_dtype, ours.compute_dtype, "float32", "float32"]
+    assert [found.dtype.name for found in results[1]] == kinds
+    for expected, found in zip(*results, strict=True):
+        error = np.sqrt(np.mean((np.asarray(found, float) - expected) ** 2)) / np.std(expected)
+        assert error < TOLERANCES[precision]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_both_gradients_for_the_kernel_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]
+) -> None:
+    """By nine products and by TensorFlow's own; the sides decide, 7 pixels at most."""
+    generator = np.random.default_rng(0)
+    x, kernel = (
+        tf.constant(generator.normal(size=size), tf.float32)
+        for size in ((4, *shape, 3), (3, 3, 3, 5))
+    )
+    asked = []
+    products = direct_convolution.products
+
+    def noted(*given: tf.Tensor) -> tf.Tensor:
+        asked.append(True)
+        return products(*given)
+
+    monkeypatch.setattr(direct_convolution, "products", noted)
+    gradients = []
+    for convolution in (direct_convolution.convolution, lambda a, b: tf.nn.conv2d(a, b, 1, "SAME")):
+        with tf.GradientTape() as tape:
+            tape.watch([x, kernel])
+            loss = tf.reduce_sum(convolution(x, kernel) ** 3)
+        gradients.append(tape.gradient(loss, [x, kernel]))
+    for ours, theirs in zip(*gradients, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
+    assert asked == [True] * (max(shape) <= 7)
+
+
+@pytest.mark.parametrize(
+    ("precision", "channels", "training", "form"),
+    [
+        ("float32", 5, True, "winograd"),
+        ("float32", 4, True, None),
+        ("float32", 5, False, None),
+        ("mixed_bfloat16", 5, True, "direct"),
+        ("mixed_bfloat16", 4, True, "direct"),
+        ("mixed_bfloat16", 5, False, None),
+    ],
+)
+def test_the_form_goes_by_precision_and_size(
+    monkeypatch: pytest.MonkeyPatch, precision: str, channels: int, training: bool, form: str | None
+) -> None:
+    monkeypatch.setattr(fast_convolution, "FEWEST_WEIGHTS", 40)
+    taken = []
+    for name, module in (("winograd", winograd), ("direct", direct_convolution)):
+        convolution = module.convolution
+
+        def noted(x: tf.Tensor, k: tf.Tensor, name: str = name, f: Any = convolution) -> tf.Tensor:
+            taken.append(name)
+            return f(x, k)
+
+        monkeypatch.setattr(module, "convolution", noted)
+    layer = FastConv2D(8, 3, padding="same", dtype=precision)
+    assert layer(np.ones((1, 7, 7, channels)), training=training).shape == (1, 7, 7, 8)
+    assert taken == [form] * (form is not None)
+
+
+def test_fast_convolution_leaves_few_weights_to_keras() -> None:
+    x = np.random.default_rng(0).normal(size=(2, 7, 7, 4)).astype(np.float32)
+    layer = FastConv2D(8, 3, padding="same")
+    np.testing.assert_array_equal(layer(x, training=True), layer(x, training=False))
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize(
+    ("channels", "training", "is_minimal"),
+    [(5, True, True), (4, True, False), (5, False, False), (5, None, False)],
+)
+def test_minimal_filtering_is_for_training_with_enough_weights(
+    monkeypatch: pytest.MonkeyPatch,
+    channels: int,
+    training: bool | None,
+    is_minimal: bool,
+    use_bias: bool,
+) -> None:
+    """40 weights of a pixel are enough here; which of two ways it was, rounding tells."""
+    monkeypatch.setattr(fast_convolution, "FEWEST_WEIGHTS", 40)
+    x = np.random.default_rng(0).normal(size=(2, 7, 7, channels)).astype(np.float32)
+    layers = [
+        kind(8, 3, padding="same", use_bias=use_bias, activation="relu")
+        for kind in (FastConv2D, keras.layers.Conv2D)
+    ]
+    for layer in layers:
+        layer.build(x.shape)
+        layer.set_weights(layers[0].get_weights())
+    ours, theirs = (layer(x, training=training).numpy() for layer in layers)
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    assert np.array_equal(ours, theirs) is not is_minimal
+
+
+@pytest.mark.parametrize(
+    ("instructions", "fewest"),
+    [(["AVX2", "AVX512F"], 5000), (["X86_V4"], 5000), (["AVX2"], 1000), ([], 1000)],
+)
+def test_products_in_half_the_time_need_more_weights(
+    monkeypatch: pytest.MonkeyPatch, instructions: list[str], fewest: int
+) -> None:
+    monkeypatch.setattr(processors, "INSTRUCTION_SETS", instructions)
+    assert runpy.run_path(fast_convolution.__file__)["FEWEST_WEIGHTS"] == fewest
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kernel_size": 5},
+        {"kernel_size": (3, 1)},
+        {"kernel_size": (1, 3)},
+        {"strides": 2},
+        {"strides": (1, 2)},
+        {"padding": "valid"},
+        {"dilation_rate": 2},
+        {"dilation_rate": (2, 1)},
+        {"groups": 2},
+    ],
+    ids=str,
+)
+def test_fast_convolution_refuses_what_it_cannot_do(settings: dict[str, Any]) -> None:
+    settings = {"filters": 8, "kernel_size": 3, "padding": "same", "name": "block1a"} | settings
+    with pytest.raises(ValueError, match="only 3 x 3") as caught:
+        FastConv2D(**settings).build((None, 8, 8, 4))
+    assert str(caught.value) == "block1a: only 3 x 3, padding same, strides 1, no groups"
