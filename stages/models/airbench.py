@@ -50,7 +50,8 @@ class Airbench(Network):
         mean = sample.mean((0, 1, 2), dtype=np.float64)
         variance = sample.var((0, 1, 2), dtype=np.float64)
         kernel = whitening_kernel((sample - mean) / np.sqrt(variance), self.whitening_epsilon)
-        whitening = layers.Conv2D(kernel.shape[-1], 2, name="whitening")
+        # It amplifies small differences of neighbouring pixels, which bfloat16 would round away.
+        whitening = layers.Conv2D(kernel.shape[-1], 2, name="whitening", dtype="float32")
 
         def normalized(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
             normalization = FusedBatchNormalization(
@@ -77,7 +78,7 @@ class Airbench(Network):
                 x = normalized(x, f"{name}_normalization")
         x = layers.GlobalMaxPooling2D()(x)
         x = layers.Rescaling(1 / self.widths[-1])(x)
-        head = layers.Dense(10, use_bias=False, name="logits")
+        head = layers.Dense(10, use_bias=False, name="logits", dtype="float32")
         probabilities = layers.Softmax(name="probabilities", dtype="float32")(head(x))
         model = keras.Model(inputs, probabilities, name="airbench")
 

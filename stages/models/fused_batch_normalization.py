@@ -20,7 +20,9 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     ) -> tf.Tensor:
         """Normalize with the statistics of the batch while training, else with the moving ones."""
         if not training:
-            return super().call(inputs, training=training, mask=mask)
+            # Keras would round the moving statistics to the type of the inputs.
+            outputs = super().call(tf.cast(inputs, tf.float32), training=training, mask=mask)
+            return tf.cast(outputs, inputs.dtype)
         normalized = self._synchronized if self.synchronized else self._fused
         gamma = tf.ones_like(self.moving_mean) if self.gamma is None else self.gamma
         outputs, mean, variance = normalized(inputs, gamma)

@@ -81,6 +81,6 @@ class ResNet(Network):
             for index in range((self.depth - 2) // 6):
                 x = block(x, self.width * 2**group, 2 if group and not index else 1)
         x = layers.GlobalAveragePooling2D()(x)
-        x = layers.Dense(10, name="logits")(x)
+        x = layers.Dense(10, name="logits", dtype="float32")(x)
         probabilities = layers.Softmax(name="probabilities", dtype="float32")(x)
         return keras.Model(inputs, probabilities, name="resnet")

@@ -80,3 +80,17 @@ def test_fused_normalization_equals_keras(training: bool, scale: bool) -> None:
     for expected, found in zip(*results, strict=True):
         # The fused kernel's moving variance is the unbiased one, n / (n - 1) of Keras's.
         np.testing.assert_allclose(found, expected, rtol=4e-3, atol=4e-3)
+
+
+def test_moving_statistics_are_not_rounded_to_bfloat16() -> None:
+    """The result is: half a unit of its last place is 1/256 of it at most."""
+    layer = FusedBatchNormalization(epsilon=0.0, dtype="mixed_bfloat16")
+    inputs = tf.cast(np.linspace(-1, 1, 200).reshape(2, 5, 5, 4), tf.bfloat16)
+    layer.build(inputs.shape)
+    moving, variance = np.full(4, 100.3), np.full(4, 1.003e-2)
+    layer.moving_mean.assign(moving)
+    layer.moving_variance.assign(variance)
+    outputs = layer(inputs, training=False)
+    assert outputs.dtype == tf.bfloat16
+    expected = (inputs.numpy().astype(float) - moving) / np.sqrt(variance)
+    np.testing.assert_allclose(outputs.numpy().astype(float), expected, rtol=1 / 256)
