@@ -144,6 +144,14 @@ def trained(template: Path, once: Callable[[str, Making], Path]) -> Path:
     return once("trained", make)
 
 
+@pytest.fixture(autouse=True)
+def float32_afterwards() -> Iterator[None]:
+    """Leave Keras as it was, where a test has trained in this process."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].config.set_dtype_policy("float32")
+
+
 @pytest.fixture
 def call_stage(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Stage:
     """Return a function that runs a stage or tool in a folder, in this process.
