@@ -1,6 +1,5 @@
 """The step as a GPU takes it, on the CPU: compiled by XLA, in bfloat16, of ops that a GPU has."""
 
-from collections.abc import Iterator
 from functools import cache, partial
 from typing import Any
 
@@ -34,11 +33,10 @@ RECIPES = {
 
 
 @pytest.fixture
-def precision(request: pytest.FixtureRequest) -> Iterator[str]:
+def precision(request: pytest.FixtureRequest) -> str:
     """Let Keras compute in a precision."""
     keras.config.set_dtype_policy("mixed_bfloat16" if request.param == "bfloat16" else "float32")
-    yield request.param
-    keras.config.set_dtype_policy("float32")
+    return request.param
 
 
 def assembled(recipe: Recipe, on_cpu: bool = False) -> Training:

@@ -1,6 +1,5 @@
 """The device that works, and what makes its results the same each time."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -54,8 +53,8 @@ CHOICES: list[tuple[list[str], Device, Precision, str, str]] = [
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
-    """Return what TensorFlow is asked for, in order; no precision is left behind."""
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """Return what TensorFlow is asked for, in order."""
     calls: Calls = []
 
     for name in ("enable_op_determinism", "set_memory_growth"):
@@ -67,8 +66,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
     )
     monkeypatch.setattr(tf.config.experimental, "get_device_details", DETAILS.get)
     monkeypatch.setattr(device, "why_unseen", lambda: REASONS["unseen"])
-    yield calls
-    keras.config.set_dtype_policy("float32")
+    return calls
 
 
 @pytest.mark.parametrize(("gpus", "wanted", "precision", "place", "says"), CHOICES)

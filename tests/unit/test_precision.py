@@ -1,7 +1,5 @@
 """What stays float32 where networks compute in bfloat16."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
@@ -21,12 +19,10 @@ FLOAT32 = {
 
 
 @pytest.fixture
-def bfloat16() -> Iterator[None]:
+def bfloat16() -> None:
     """Let layers compute in bfloat16, their names be counted from the first."""
     keras.utils.clear_session()
     keras.config.set_dtype_policy("mixed_bfloat16")
-    yield
-    keras.config.set_dtype_policy("float32")
 
 
 @pytest.mark.parametrize("on_cpu", [True, False])

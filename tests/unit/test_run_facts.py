@@ -165,7 +165,6 @@ def test_the_precision_counts(
     assert_dropped(loop, given, lambda: given.update(precision="bfloat16"), capsys)
     assert loop.assembled[4] is True
     assert loop.on_gpu is False
-    keras.config.set_dtype_policy("float32")
 
 
 def test_the_code_counts(
