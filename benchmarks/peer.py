@@ -2,8 +2,10 @@
 
 Run with the Python of the benchmark's own environment; prints JSON, a line for each result.
 
-    python -m benchmarks.peer throughput BATCH_SIZE eager|compile RECIPE_JSON SECONDS
-    python -m benchmarks.peer train BATCH_SIZE eager|compile RECIPE_JSON SEED
+    python -m benchmarks.peer throughput BATCH_SIZE MODE PRECISION RECIPE_JSON SECONDS
+    python -m benchmarks.peer train BATCH_SIZE MODE PRECISION RECIPE_JSON SEED
+
+MODE is eager or compile, PRECISION float32 or bfloat16. On a GPU where there is one.
 """
 
 import json
@@ -25,6 +27,7 @@ from stages import arrays
 MEAN = np.array([0.4914, 0.4822, 0.4465], np.float32)
 DEVIATION = np.array([0.2470, 0.2435, 0.2616], np.float32)
 QUINTIC = (3.4445, -4.7750, 2.0315)
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class Block(nn.Module):
@@ -66,7 +69,7 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (n, 10) of images (n, 3, 32, 32)."""
         x = self.blocks(F.gelu(self.whitening(x)))
-        return self.head(x.amax((2, 3))) / x.shape[1]
+        return self.head(F.max_pool2d(x, x.shape[2:]).flatten(1)) / x.shape[1]
 
     def whiten(self, images: Tensor, epsilon: float) -> None:
         """Set the first layer to the whitening of 2 x 2 patches of `images`."""
@@ -109,7 +112,7 @@ class Muon(torch.optim.Optimizer):
 def standardized(images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
     """Return images (n, 3, 32, 32), standardized, and labels (n,)."""
     images = (images - MEAN) / DEVIATION
-    return torch.from_numpy(images).permute(0, 3, 1, 2), torch.tensor(labels).long()
+    return torch.tensor(images).permute(0, 3, 1, 2), torch.tensor(labels).long()
 
 
 def batches(
@@ -169,13 +172,13 @@ def optimizers(network: Network, recipe: dict, batch_size: int) -> list[torch.op
     ]
 
 
-def train(recipe: dict, batch_size: int, mode: str, seed: int) -> Iterator[dict]:
+def train(recipe: dict, batch_size: int, mode: str, precision: str, seed: int) -> Iterator[dict]:
     """Return the results after each epoch; only training is on the clock, start included."""
     test = standardized(*arrays.load("test"))
     start = time.monotonic()
     torch.manual_seed(seed)
     images, labels = standardized(*training_images())
-    network, step = prepared(recipe, batch_size, mode)
+    network, step = prepared(recipe, batch_size, mode, precision)
     settings = recipe["network"]
     network.whiten(images[: settings["whitening_images"]], settings["whitening_epsilon"])
     steps = -(-len(images) // batch_size)
@@ -188,14 +191,21 @@ def train(recipe: dict, batch_size: int, mode: str, seed: int) -> Iterator[dict]
         network.whitening.bias.requires_grad_(bias_left > 0)
         step(x, y, left, bias_left)
         if done % steps == 0:
+            wait()
             seconds += time.monotonic() - start
             plain, tta = accuracies(network, *test)
             yield {"epoch": done // steps, "seconds": seconds, "plain": plain, "tta": tta}
             start = time.monotonic()
 
 
+def wait() -> None:
+    """Return once a GPU has done what it was given."""
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
 def prepared(
-    recipe: dict, batch_size: int, mode: str
+    recipe: dict, batch_size: int, mode: str, precision: str
 ) -> tuple[Network, Callable[[Tensor, Tensor, float, float], None]]:
     """Return the network and its training step; rates are given as shares of the first ones."""
     settings = recipe["network"]
@@ -207,9 +217,10 @@ def prepared(
     first = [group["lr"] for group in sgd.param_groups]
 
     def step(x: Tensor, y: Tensor, left: float, bias_left: float) -> None:
-        logits = forward(x.to(memory_format=torch.channels_last))
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=precision == "bfloat16"):
+            logits = forward(x.to(memory_format=torch.channels_last))
         loss = F.cross_entropy(
-            logits, y, label_smoothing=recipe["label_smoothing"], reduction="sum"
+            logits.float(), y, label_smoothing=recipe["label_smoothing"], reduction="sum"
         )
         sgd.zero_grad()
         muon.zero_grad()
@@ -225,23 +236,31 @@ def prepared(
     return network, step
 
 
-def throughput(recipe: dict, batch_size: int, mode: str, seconds: float) -> list[float]:
+def throughput(
+    recipe: dict, batch_size: int, mode: str, precision: str, seconds: float
+) -> list[float]:
     """Return images per second of each step on one batch."""
-    _, step = prepared(recipe, batch_size, mode)
+    _, step = prepared(recipe, batch_size, mode, precision)
     x, y = torch.rand(batch_size, 3, 32, 32), torch.randint(0, 10, (batch_size,))
     x = x.to(memory_format=torch.channels_last)
-    durations = timed(lambda: step(x, y, 1e-3, 1e-3), seconds)
+
+    def work() -> None:
+        step(x, y, 1e-3, 1e-3)
+        wait()
+
+    durations = timed(work, seconds)
     return [batch_size / duration for duration in durations]
 
 
 def main() -> None:
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    what, batch_size, mode, recipe, last = sys.argv[1:]
+    torch.set_default_device(DEVICE)
+    what, batch_size, mode, precision, recipe, last = sys.argv[1:]
+    settings = json.loads(recipe), int(batch_size), mode, precision
     if what == "throughput":
-        rates = throughput(json.loads(recipe), int(batch_size), mode, float(last))
-        print(json.dumps({"images_per_second": rates}))
+        print(json.dumps({"images_per_second": throughput(*settings, float(last))}))
         return
-    print_in_turns(train(json.loads(recipe), int(batch_size), mode, int(last)))
+    print_in_turns(train(*settings, int(last)))
 
 
 if __name__ == "__main__":
