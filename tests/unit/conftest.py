@@ -1,5 +1,6 @@
 """What several of these tests start from: a folder with a few small files, made here."""
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,15 @@ from tests.unit import small_batches
 from tests.unit.scripted_server import ScriptedServer, scripted
 
 Main = Callable[[], None]
+# Where mutmut keeps how long each test takes, beside its copy of these tests.
+MUTMUT_STATISTICS = Path(__file__).parents[2] / "mutmut-stats.json"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the fastest tests of a mutant first, which mutmut's fork server leaves to chance."""
+    if MUTMUT_STATISTICS.exists():
+        durations = json.loads(MUTMUT_STATISTICS.read_bytes())["duration_by_test"]
+        items.sort(key=lambda item: durations.get(item.nodeid, 0))
 
 
 @pytest.fixture(autouse=True)
