@@ -1,4 +1,4 @@
-"""GELU in one pass over the memory instead of five, on a CPU three times as fast while training."""
+"""GELU in one pass over the memory instead of five, on a CPU three times as fast."""
 
 from collections.abc import Callable
 
@@ -24,9 +24,9 @@ class CompiledGelu(keras.layers.Activation):
             raise ValueError(f"activation {activation!r}: only 'gelu'")
         super().__init__(activation, **settings)
 
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Return GELU of each element."""
-        return gelu(inputs) if training else super().call(inputs)
+        return gelu(inputs)
 
 
 @tf.custom_gradient

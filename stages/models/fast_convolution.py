@@ -1,4 +1,4 @@
-"""The 3 x 3 convolution of a training on a CPU, in the fastest form for its precision and size.
+"""The 3 x 3 convolution on a CPU, in the fastest form for its precision and size.
 
 | precision | weights of a pixel | outputs and gradient for the inputs | gradient for the kernel |
 |---|---|---|---|
@@ -20,11 +20,10 @@ KERNEL = (3, 3)
 
 
 class FastConv2D(keras.layers.Conv2D):
-    """Keras's 3 x 3 convolution with zero padding, faster while training on a CPU.
+    """Keras's 3 x 3 convolution with zero padding, faster on a CPU.
 
-    It has the weights and the configuration of its base class, which also works when it is not
-    training, so a trained network can be saved with the stock layer in its place
-    (`stages.models.stock_layers`).
+    It has the weights and the configuration of its base class, so a trained network can be saved
+    with the stock layer in its place (`stages.models.stock_layers`).
     """
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -39,11 +38,11 @@ class FastConv2D(keras.layers.Conv2D):
             raise ValueError(f"{self.name}: only 3 x 3, padding same, strides 1, no groups")
         super().build(input_shape)
 
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Convolve (n, height, width, channels) to (n, height, width, filters)."""
-        if training and self.compute_dtype == "bfloat16":
+        if self.compute_dtype == "bfloat16":
             convolution = direct_convolution.convolution
-        elif training and inputs.shape[-1] * self.filters >= FEWEST_WEIGHTS:
+        elif inputs.shape[-1] * self.filters >= FEWEST_WEIGHTS:
             convolution = winograd.convolution
         else:
             return super().call(inputs)

@@ -19,12 +19,18 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None
     ) -> tf.Tensor:
         """Normalize with the statistics of the batch while training, else with the moving ones."""
-        if not training:
-            # Keras would round the moving statistics to the type of the inputs.
-            outputs = super().call(tf.cast(inputs, tf.float32), training=training, mask=mask)
-            return tf.cast(outputs, inputs.dtype)
-        normalized = self._synchronized if self.synchronized else self._fused
         gamma = tf.ones_like(self.moving_mean) if self.gamma is None else self.gamma
+        if not training:
+            return tf.raw_ops.FusedBatchNormV3(
+                x=inputs,
+                scale=gamma,
+                offset=self.beta,
+                mean=self.moving_mean,
+                variance=self.moving_variance,
+                epsilon=self.epsilon,
+                is_training=False,
+            ).y
+        normalized = self._synchronized if self.synchronized else self._fused
         outputs, mean, variance = normalized(inputs, gamma)
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + batch * (1 - self.momentum))

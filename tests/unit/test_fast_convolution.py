@@ -36,7 +36,7 @@ def test_fast_convolution_equals_keras(shape: tuple[int, int], precision: str) -
         with tf.GradientTape() as tape:
             inputs = tf.constant(x, layer.compute_dtype)
             tape.watch(inputs)
-            outputs = layer(inputs, training=True)
+            outputs = layer(inputs)
             loss = tf.reduce_sum(tf.cast(outputs, layer.variable_dtype) ** 2)
         results.append([outputs, *tape.gradient(loss, [inputs, *layer.trainable_weights])])
     kinds = [ours.compute_dtype, ours.compute_dtype, "float32", "float32"]
@@ -76,18 +76,16 @@ def test_both_gradients_for_the_kernel_are_the_same(
 
 
 @pytest.mark.parametrize(
-    ("precision", "channels", "training", "form"),
+    ("precision", "channels", "form"),
     [
-        ("float32", 5, True, "winograd"),
-        ("float32", 4, True, None),
-        ("float32", 5, False, None),
-        ("mixed_bfloat16", 5, True, "direct"),
-        ("mixed_bfloat16", 4, True, "direct"),
-        ("mixed_bfloat16", 5, False, None),
+        ("float32", 5, "winograd"),
+        ("float32", 4, None),
+        ("mixed_bfloat16", 5, "direct"),
+        ("mixed_bfloat16", 4, "direct"),
     ],
 )
 def test_the_form_goes_by_precision_and_size(
-    monkeypatch: pytest.MonkeyPatch, precision: str, channels: int, training: bool, form: str | None
+    monkeypatch: pytest.MonkeyPatch, precision: str, channels: int, form: str | None
 ) -> None:
     monkeypatch.setattr(fast_convolution, "FEWEST_WEIGHTS", 40)
     taken = []
@@ -100,27 +98,14 @@ def test_the_form_goes_by_precision_and_size(
 
         monkeypatch.setattr(module, "convolution", noted)
     layer = FastConv2D(8, 3, padding="same", dtype=precision)
-    assert layer(np.ones((1, 7, 7, channels)), training=training).shape == (1, 7, 7, 8)
+    assert layer(np.ones((1, 7, 7, channels))).shape == (1, 7, 7, 8)
     assert taken == [form] * (form is not None)
 
 
-def test_fast_convolution_leaves_few_weights_to_keras() -> None:
-    x = np.random.default_rng(0).normal(size=(2, 7, 7, 4)).astype(np.float32)
-    layer = FastConv2D(8, 3, padding="same")
-    np.testing.assert_array_equal(layer(x, training=True), layer(x, training=False))
-
-
 @pytest.mark.parametrize("use_bias", [True, False])
-@pytest.mark.parametrize(
-    ("channels", "training", "is_minimal"),
-    [(5, True, True), (4, True, False), (5, False, False), (5, None, False)],
-)
-def test_minimal_filtering_is_for_training_with_enough_weights(
-    monkeypatch: pytest.MonkeyPatch,
-    channels: int,
-    training: bool | None,
-    is_minimal: bool,
-    use_bias: bool,
+@pytest.mark.parametrize(("channels", "is_minimal"), [(5, True), (4, False)])
+def test_minimal_filtering_is_for_enough_weights(
+    monkeypatch: pytest.MonkeyPatch, channels: int, is_minimal: bool, use_bias: bool
 ) -> None:
     """40 weights of a pixel are enough here; which of two ways it was, rounding tells."""
     monkeypatch.setattr(fast_convolution, "FEWEST_WEIGHTS", 40)
@@ -132,7 +117,7 @@ def test_minimal_filtering_is_for_training_with_enough_weights(
     for layer in layers:
         layer.build(x.shape)
         layer.set_weights(layers[0].get_weights())
-    ours, theirs = (layer(x, training=training).numpy() for layer in layers)
+    ours, theirs = (layer(x).numpy() for layer in layers)
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
     assert np.array_equal(ours, theirs) is not is_minimal
 

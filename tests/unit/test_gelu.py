@@ -11,23 +11,21 @@ import keras  # isort: skip
 import tensorflow as tf  # isort: skip
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_values_and_gradients_are_those_of_the_normal_distribution(training: bool) -> None:
+def test_values_and_gradients_are_those_of_the_normal_distribution() -> None:
     """X times the share below x; its gradient is that share plus x times the density."""
     x = np.linspace(-8, 8, 1602).reshape(2, -1)
     upstream = np.linspace(3, -2, x.size).reshape(x.shape)
     with tf.GradientTape() as tape:
         inputs = tf.constant(x, tf.float32)
         tape.watch(inputs)
-        outputs = CompiledGelu()(inputs, training=training)
+        outputs = CompiledGelu()(inputs)
     gradient = tape.gradient(outputs, inputs, tf.constant(upstream, tf.float32))
     np.testing.assert_allclose(outputs, x * norm.cdf(x), rtol=1e-5, atol=2e-6)
     expected = upstream * (norm.cdf(x) + x * norm.pdf(x))
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=5e-6)
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_compiled_gelu_equals_keras(training: bool) -> None:
+def test_compiled_gelu_equals_keras() -> None:
     """Outputs and gradients, with Keras's GELU in float64 as the truth."""
     x = np.linspace(-8, 8, 4001).reshape(1, -1)
     results = []
@@ -35,7 +33,7 @@ def test_compiled_gelu_equals_keras(training: bool) -> None:
         with tf.GradientTape() as tape:
             inputs = tf.constant(x, layer.compute_dtype)
             tape.watch(inputs)
-            outputs = layer(inputs, training=training)
+            outputs = layer(inputs)
             loss = tf.reduce_sum(outputs**2)
         results.append([outputs, tape.gradient(loss, inputs)])
     for expected, found in zip(*results, strict=True):
@@ -48,7 +46,7 @@ def test_of_bfloat16_only_the_results_are_rounded() -> None:
     x = inputs.numpy().astype(float)
     with tf.GradientTape() as tape:
         tape.watch(inputs)
-        outputs = CompiledGelu(dtype="mixed_bfloat16")(inputs, training=True)
+        outputs = CompiledGelu(dtype="mixed_bfloat16")(inputs)
     gradient = tape.gradient(outputs, inputs)
     assert (outputs.dtype, gradient.dtype) == (tf.bfloat16, tf.bfloat16)
     found = [tensor.numpy().astype(float) for tensor in (outputs, gradient)]
@@ -58,12 +56,11 @@ def test_of_bfloat16_only_the_results_are_rounded() -> None:
         np.testing.assert_allclose(values, expected, rtol=1 / 256, atol=1e-5)
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_it_is_compiled_while_training_only(training: bool) -> None:
+def test_it_is_compiled() -> None:
     with tf.Graph().as_default() as graph:
-        CompiledGelu()(tf.zeros(4), training=training)
+        CompiledGelu()(tf.zeros(4))
     calls = [op for op in graph.get_operations() if op.type.endswith("PartitionedCall")]
-    assert len(calls) == training
+    assert len(calls) == 1
 
 
 def test_compiled_gelu_is_nothing_else() -> None:
