@@ -77,6 +77,14 @@ def set_precision(precision: Precision, is_bfloat16_fast: bool) -> str:
     return precision
 
 
+def named(place: tf.DeviceSpec) -> str:
+    """Return what kind of device it is that `select` returned, and which GPU."""
+    if place.device_type != "GPU":
+        return place.device_type
+    name, _ = details(tf.config.get_visible_devices("GPU")[place.device_index])
+    return f"GPU {name}"
+
+
 def details(gpu: tf.config.PhysicalDevice) -> tuple[str, tuple[int, int]]:
     """Return what a GPU is called, and its compute capability."""
     found = tf.config.experimental.get_device_details(gpu)

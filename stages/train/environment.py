@@ -18,7 +18,7 @@ MODEL_FIELDS = ("vendor_id", "cpu family", "model", "stepping", "model name")
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
-def environment(device_type: str) -> dict[str, object]:
+def environment(device: str) -> dict[str, object]:
     """Return the facts by name, for metrics/train.json and for a checkpoint's fingerprint.
 
     Seen to change the weights: the number of threads, the instruction sets, the kernels that
@@ -29,7 +29,7 @@ def environment(device_type: str) -> dict[str, object]:
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "numpy": np.__version__,
-        "device": device_type,
+        "device": device,
         "precision": keras.config.dtype_policy().compute_dtype,
         "machine": platform.machine(),
         "processor": processor(),

@@ -105,7 +105,7 @@ def run(
     places = device.select(wanted, precision, devices)
     # First, since TensorFlow connects with other machines before it does anything else.
     strategy = cluster.strategy_on(places)
-    facts = environment(places[0].device_type)
+    facts = environment(device.named(places[0]))
     settings = [seed, recipe.model_dump(), facts]
     checkpoint = Checkpoint(fingerprint(settings, *training_data, *validation_data))
     keras.utils.set_random_seed(seed)

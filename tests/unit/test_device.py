@@ -142,6 +142,17 @@ def test_several_gpus(
     assert capsys.readouterr().out == f"device: {says}, bfloat16\n"
 
 
+@pytest.mark.parametrize(
+    ("place", "name"), [(0, "GPU H100"), (1, "GPU NVIDIA first"), (None, "CPU")]
+)
+def test_what_trained_has_its_name(
+    monkeypatch: pytest.MonkeyPatch, calls: Calls, place: int | None, name: str
+) -> None:
+    monkeypatch.setattr(tf.config, "get_visible_devices", {"GPU": ["newest", "first"]}.get)
+    kind = "CPU" if place is None else "GPU"
+    assert device.named(tf.DeviceSpec(device_type=kind, device_index=place)) == name
+
+
 @pytest.mark.parametrize("wanted", ["auto", "gpu"])
 def test_more_gpus_than_there_are_are_refused(
     monkeypatch: pytest.MonkeyPatch, calls: Calls, wanted: Device

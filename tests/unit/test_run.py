@@ -108,11 +108,11 @@ def test_the_model_is_the_trained_one(loop: Loop) -> None:
 def test_the_model_is_of_keras_own_layers(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     from stages.models.fused_batch_normalization import FusedBatchNormalization
 
-    layers = [keras.layers.Flatten(), FusedBatchNormalization(), keras.layers.Dense(10)]
+    layers = [FusedBatchNormalization(), keras.layers.Flatten(), keras.layers.Dense(10)]
     loop.training = training_of(keras.Sequential([keras.Input((32, 32, 3)), *layers]))
     trained()
     loaded = keras.saving.load_model(MODEL, safe_mode=True)
-    assert type(loaded.layers[1]) is keras.layers.BatchNormalization
+    assert type(loaded.layers[0]) is keras.layers.BatchNormalization
 
 
 def test_network_and_loop_get_what_was_given(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:

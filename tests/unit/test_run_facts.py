@@ -149,6 +149,7 @@ def test_the_device_counts(
         monkeypatch.setattr(device, "GPUS", ["one"])
         monkeypatch.setattr(tf.config, "set_visible_devices", lambda *_: None)
         monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda *_: None)
+        monkeypatch.setattr(tf.config, "get_visible_devices", lambda _: ["one"])
         monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda _: {})
 
     monkeypatch.setattr(device, "GPUS", [])
