@@ -16,9 +16,9 @@ import numpy as np
 from benchmarks.images import training_images
 from benchmarks.timing import timed
 from benchmarks.turns import print_in_turns
-from stages import arrays
-from stages import device as device  # Before TensorFlow, which reads what it sets.
+from stages import arrays, device  # The device before TensorFlow, which reads what it sets.
 from stages.evaluate.augmentation import predict
+from stages.models.stock_layers import with_stock_layers
 from stages.train.batches import Batches
 from stages.train.loop import train
 from stages.train.params import Recipe
@@ -28,6 +28,7 @@ from stages.train.steps import compiled_steps, training_step
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip
+from tensorflow.python.framework.config import disable_op_determinism  # isort: skip
 
 STEPS_IN_TURN = 5
 
@@ -36,8 +37,9 @@ def assembled(
     recipe: dict, seed: int = 0, images: int | None = None, deterministic: bool = True
 ) -> Training:
     """Return what a recipe trains, on the first so many images."""
-    if deterministic:
-        tf.config.experimental.enable_op_determinism()
+    device.select("cpu", "auto")
+    if not deterministic:
+        disable_op_determinism()
     keras.utils.set_random_seed(seed)
     return assemble(Recipe(**recipe), *training_images(images), seed, on_cpu=True)
 
@@ -55,16 +57,17 @@ def first_batch(batches: Batches) -> Pair:
 
 
 def peak(seconds: float) -> dict:
-    """Return the rate of float32 matrix products of NumPy and TensorFlow, FLOP/s."""
+    """Return the rates of TensorFlow's matrix products by their precision, FLOP/s."""
     side = 4096
     x = np.random.default_rng(0).random((side, side), np.float32)
-    tensor = tf.constant(x)
-    product = tf.function(lambda: tf.matmul(tensor, tensor))
-    works = {"numpy": lambda: x @ x, "tensorflow": lambda: product().numpy()}
-    return {
-        name: [2 * side**3 / duration for duration in timed(work, seconds)]
-        for name, work in works.items()
-    }
+    product = tf.function(lambda x: tf.matmul(x, x))
+
+    def rates(precision: str) -> list[float]:
+        tensor = tf.cast(x, precision)
+        durations = timed(lambda: product(tensor).numpy(), seconds)
+        return [2 * side**3 / duration for duration in durations]
+
+    return {precision: rates(precision) for precision in ("float32", "bfloat16")}
 
 
 def throughput(batch_size: int, recipe: dict, seconds: float, deterministic: bool = True) -> dict:
@@ -119,7 +122,7 @@ def train_and_test(recipe: dict, seed: int, images: int | None = None) -> Iterat
     seconds = 0.0
     for row in train(training, test_images[:0], test_labels[:0]):
         seconds += time.monotonic() - start
-        tta, plain = predict(training.model, test_images, "flip_translate", 500)
+        tta, plain = predict(with_stock_layers(training.model), test_images, "flip_translate", 500)
         accuracies = {
             name: float((probabilities.argmax(1) == test_labels).mean())
             for name, probabilities in (("plain", plain), ("tta", tta))

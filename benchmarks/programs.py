@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 PEER_PYTHON = Path(".venv-bench/bin/python")
+# eager or compile, float32 or bfloat16, and how many images a batch has.
+PeerSettings = tuple[str, str, int]
 
 
 def call(command: list[str]) -> Iterator[dict[str, Any]]:
@@ -23,9 +25,10 @@ def ours(what: str, *arguments: object) -> list[str]:
     return [sys.executable, "-m", "benchmarks.ours", what, *texts]
 
 
-def peer(what: str, batch_size: int, mode: str, recipe: dict, last: float) -> list[str]:
+def peer(what: str, settings: PeerSettings, recipe: dict, last: float) -> list[str]:
     """Return the command of a measurement of PyTorch."""
-    command = [str(PEER_PYTHON), "-m", "benchmarks.peer", what, str(batch_size), mode]
+    mode, precision, batch_size = settings
+    command = [str(PEER_PYTHON), "-m", "benchmarks.peer", what, str(batch_size), mode, precision]
     return [*command, json.dumps(recipe), str(last)]
 
 
