@@ -1,4 +1,4 @@
-"""The network of airbench94: a frozen whitening layer, three convolution blocks, a linear head.
+"""The networks of airbench: a frozen whitening layer, three convolution blocks, a linear head.
 
 Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv 2404.00498.
 """
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class Airbench(Network):
     name: Literal["airbench"]
     widths: list[Count] = Field(default=[64, 256, 256], min_length=3, max_length=3)
+    block_depth: Annotated[int, Field(ge=2, le=3)] = 2
     whitening_images: Annotated[int, Field(ge=1, le=50_000)] = 5000
     whitening_epsilon: Positive = 5e-4
     whitening_epochs: CountOrNone = 3
@@ -34,7 +35,11 @@ class Airbench(Network):
     def build(
         self, images: np.ndarray, generator: np.random.Generator, on_cpu: bool
     ) -> "keras.Model":
-        """Return the network, whose first layer whitens the patches of some images."""
+        """Return the network, whose first layer whitens the patches of some images.
+
+        Two convolutions a block are airbench94's. With three, as airbench96 has them, the block
+        adds what its first one gives to what the others make of it.
+        """
         import keras
         from keras import layers
 
@@ -54,28 +59,33 @@ class Airbench(Network):
         whitening = layers.Conv2D(kernel.shape[-1], 2, name="whitening", dtype="float32")
 
         def normalized(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-            normalization = FusedBatchNormalization(
+            return FusedBatchNormalization(
                 momentum=self.batch_norm_momentum,
                 epsilon=self.batch_norm_epsilon,
                 scale=False,
                 name=name,
-            )
-            return activation_layer("gelu")(normalization(x))
+            )(x)
 
         inputs = keras.Input((32, 32, 3), name="images")
         moments = {"mean": mean.tolist(), "variance": variance.tolist()}
         x = layers.Normalization(**moments, dtype="float32")(inputs)
         x = activation_layer("gelu")(whitening(x))
         convolutions = []
+        shortcut = x
         for block, width in enumerate(self.widths, start=1):
-            for half in "ab":
-                name = f"block{block}{half}"
+            for letter in "abc"[: self.block_depth]:
+                name = f"block{block}{letter}"
                 convolution = convolution_layer(width, 3, padding="same", use_bias=False, name=name)
                 convolutions.append(convolution)
                 x = convolution(x)
-                if half == "a":
+                if letter == "a":
                     x = pooling_layer(2)(x)
                 x = normalized(x, f"{name}_normalization")
+                if letter == "c":
+                    x = layers.Add()([x, shortcut])
+                x = activation_layer("gelu")(x)
+                if letter == "a":
+                    shortcut = x
         x = layers.GlobalMaxPooling2D()(x)
         x = layers.Rescaling(1 / self.widths[-1])(x)
         head = layers.Dense(10, use_bias=False, name="logits", dtype="float32")

@@ -56,6 +56,7 @@ PARTS: dict[str, dict[str, Keys]] = {
         },
         "airbench": {
             "widths": Key([64, 256, 256], WIDTHS),
+            "block_depth": Key(2, integers(2, 3, "2 to 3")),
             "whitening_images": Key(5000, integers(1, 50_000, "1 to 50000")),
             "whitening_epsilon": Key(5e-4, POSITIVE),
             "whitening_epochs": Key(3, COUNT_OR_NONE),

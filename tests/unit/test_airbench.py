@@ -1,4 +1,4 @@
-"""The network of airbench94: its layers and the weights that it starts from."""
+"""The networks of airbench: their layers and the weights that they start from."""
 
 from typing import Any
 
@@ -51,6 +51,19 @@ def test_airbench94_has_the_published_size(images: np.ndarray) -> None:
     convolutions = 9 * (24 * 64 + 64 * 64 + 64 * 256 + 3 * 256 * 256)
     trainable = 24 + convolutions + 2 * 64 + 4 * 256 + 2560
     assert sum(int(tf.size(weight)) for weight in model.trainable_weights) == trainable
+
+
+def test_airbench96_has_ten_convolutions(images: np.ndarray) -> None:
+    """By the widths that are published for it."""
+    widths = [128, 384, 512]
+    model = build(images[:2], widths=widths, block_depth=3)
+    kernels, inputs = 0, 24
+    for width in widths:
+        kernels += 9 * (inputs + 2 * width) * width
+        inputs = width
+    learns = 24 + kernels + 3 * sum(widths) + 5120
+    assert sum(int(tf.size(weight)) for weight in model.trainable_weights) == learns
+    assert sum(isinstance(layer, keras.layers.Conv2D) for layer in model.layers) == 10
 
 
 CONVOLUTIONS = ["block1a", "block1b", "block2a", "block2b", "block3a", "block3b"]

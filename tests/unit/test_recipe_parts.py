@@ -19,7 +19,7 @@ NAMES = {
 KEYS = {
     "tutorial": "name, filters, kernel_size, activation, batch_norm, pool_after, dropout, "
     "dense_units, dense_dropout",
-    "airbench": "name, widths, whitening_images, whitening_epsilon, whitening_epochs, "
+    "airbench": "name, widths, block_depth, whitening_images, whitening_epsilon, whitening_epochs, "
     "batch_norm_momentum, batch_norm_epsilon",
     "resnet": "name, depth, width",
     "rmsprop": "name, global_clipnorm, learning_rate, weight_decay, rho, momentum, epsilon",
