@@ -27,6 +27,13 @@ def test_file_is_what_is_printed(
     assert capsys.readouterr().out == PATH.read_text()
 
 
+def test_help(help_of: Callable[[Callable[[], None]], str]) -> None:
+    text = help_of(main)
+    assert text.startswith(
+        "usage: python -m tools schema [-h] Print the JSON schema of params.yaml"
+    )
+
+
 def test_editors_find_it() -> None:
     """The comment is the one that the YAML language server, in VS Code and others, looks for."""
     first = (ROOT / "params.yaml").read_text().splitlines()[0]
