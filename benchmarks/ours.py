@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from benchmarks.images import training_images
+from benchmarks.machine import precisions
 from benchmarks.timing import timed
 from benchmarks.turns import print_in_turns
-from stages import arrays, device  # The device before TensorFlow, which reads what it sets.
+from stages import arrays, device  # `device` before TensorFlow, which reads what it sets.
 from stages.evaluate.augmentation import predict
 from stages.models.stock_layers import with_stock_layers
 from stages.train.batches import Batches
@@ -58,6 +59,7 @@ def first_batch(batches: Batches) -> Pair:
 
 def peak(seconds: float) -> dict:
     """Return the rates of TensorFlow's matrix products by their precision, FLOP/s."""
+    device.select("cpu")
     side = 4096
     x = np.random.default_rng(0).random((side, side), np.float32)
     product = tf.function(lambda x: tf.matmul(x, x))
@@ -67,7 +69,7 @@ def peak(seconds: float) -> dict:
         durations = timed(lambda: product(tensor).numpy(), seconds)
         return [2 * side**3 / duration for duration in durations]
 
-    return {precision: rates(precision) for precision in ("float32", "bfloat16")}
+    return {precision: rates(precision) for precision in precisions()}
 
 
 def throughput(batch_size: int, recipe: dict, seconds: float, deterministic: bool = True) -> dict:
@@ -122,6 +124,7 @@ def train_and_test(recipe: dict, seed: int, images: int | None = None) -> Iterat
     seconds = 0.0
     for row in train(training, test_images[:0], test_labels[:0]):
         seconds += time.monotonic() - start
+        # Of the model as it is saved.
         tta, plain = predict(with_stock_layers(training.model), test_images, "flip_translate", 500)
         accuracies = {
             name: float((probabilities.argmax(1) == test_labels).mean())

@@ -5,11 +5,21 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 PEER_PYTHON = Path(".venv-bench/bin/python")
-# eager or compile, float32 or bfloat16, and how many images a batch has.
-PeerSettings = tuple[str, str, int]
+
+
+class PeerSettings(NamedTuple):
+    """How PyTorch computes: eager or compile, float32 or bfloat16, and in which batches."""
+
+    mode: str
+    precision: str
+    batch_size: int
+
+    def __str__(self) -> str:
+        """Return the settings in words."""
+        return f"{self.mode}, {self.precision}, batch {self.batch_size}"
 
 
 def call(command: list[str]) -> Iterator[dict[str, Any]]:
@@ -27,8 +37,7 @@ def ours(what: str, *arguments: object) -> list[str]:
 
 def peer(what: str, settings: PeerSettings, recipe: dict, last: float) -> list[str]:
     """Return the command of a measurement of PyTorch."""
-    mode, precision, batch_size = settings
-    command = [str(PEER_PYTHON), "-m", "benchmarks.peer", what, str(batch_size), mode, precision]
+    command = [str(PEER_PYTHON), "-m", "benchmarks.peer", what, "cpu", *map(str, settings)]
     return [*command, json.dumps(recipe), str(last)]
 
 

@@ -1,4 +1,4 @@
-"""Lets two trainings take turns, so that both see the same machine, whatever its rate does."""
+"""Lets trainings take turns, so that all see the same machine, whatever its rate does."""
 
 import json
 import subprocess
@@ -59,7 +59,8 @@ def in_turns(*trainings: Training) -> None:
         while (training := min(trainings, key=lambda each: each.share)).share < 1:
             training.take_turn()
             row = training.rows[-1]
-            print(*training.command[1:3], *(f"{k} {v:.4g}" for k, v in row.items()), flush=True)
+            arguments = (text for text in training.command[1:] if not text.startswith("{"))
+            print(*arguments, *(f"{k} {v:.4g}" for k, v in row.items()), flush=True)
     finally:
         for training in trainings:
             training.end()
