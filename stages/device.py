@@ -78,7 +78,7 @@ def set_precision(precision: Precision, is_bfloat16_fast: bool) -> str:
 
 
 def named(place: tf.DeviceSpec) -> str:
-    """Return what kind of device it is that `select` returned, and which GPU."""
+    """Return a device's type and, of a GPU, its name."""
     if place.device_type != "GPU":
         return place.device_type
     name, _ = details(tf.config.get_visible_devices("GPU")[place.device_index])

@@ -37,8 +37,8 @@ class Airbench(Network):
     ) -> "keras.Model":
         """Return the network, whose first layer whitens the patches of some images.
 
-        Two convolutions a block are airbench94's. With three, as airbench96 has them, the block
-        adds what its first one gives to what the others make of it.
+        With three convolutions a block, as in airbench96, a shortcut leads from the first
+        activation to just before the last one.
         """
         import keras
         from keras import layers

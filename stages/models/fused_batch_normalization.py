@@ -15,9 +15,18 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     with the stock layer in its place (`stages.models.stock_layers`).
     """
 
-    def call(
-        self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None
-    ) -> tf.Tensor:
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make the weights.
+
+        Raises:
+            ValueError: inputs are not (n, height, width, channels), another axis than the last is
+                kept, or nothing is added.
+        """
+        if len(input_shape) != 4 or self.axis not in (-1, 3) or not self.center:
+            raise ValueError(f"{self.name}: only (n, height, width, channels), axis -1, center")
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Normalize with the statistics of the batch while training, else with the moving ones."""
         gamma = tf.ones_like(self.moving_mean) if self.gamma is None else self.gamma
         if not training:

@@ -19,7 +19,10 @@ MUTMUT_STATISTICS = Path(__file__).parents[2] / "mutmut-stats.json"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the fastest tests of a mutant first, which mutmut's fork server leaves to chance."""
+    """Run the tests of a mutant with the fastest calls first.
+
+    mutmut sorts them where it forks, but not where it has a fork server.
+    """
     if MUTMUT_STATISTICS.exists():
         durations = json.loads(MUTMUT_STATISTICS.read_bytes())["duration_by_test"]
         items.sort(key=lambda item: durations.get(item.nodeid, 0))

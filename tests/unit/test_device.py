@@ -143,14 +143,14 @@ def test_several_gpus(
 
 
 @pytest.mark.parametrize(
-    ("place", "name"), [(0, "GPU H100"), (1, "GPU NVIDIA first"), (None, "CPU")]
+    ("index", "name"), [(0, "GPU H100"), (1, "GPU NVIDIA first"), (None, "CPU")]
 )
 def test_what_trained_has_its_name(
-    monkeypatch: pytest.MonkeyPatch, calls: Calls, place: int | None, name: str
+    monkeypatch: pytest.MonkeyPatch, calls: Calls, index: int | None, name: str
 ) -> None:
     monkeypatch.setattr(tf.config, "get_visible_devices", {"GPU": ["newest", "first"]}.get)
-    kind = "CPU" if place is None else "GPU"
-    assert device.named(tf.DeviceSpec(device_type=kind, device_index=place)) == name
+    kind = "CPU" if index is None else "GPU"
+    assert device.named(tf.DeviceSpec(device_type=kind, device_index=index)) == name
 
 
 @pytest.mark.parametrize("wanted", ["auto", "gpu"])

@@ -1,5 +1,7 @@
 """Batch normalization on the fused kernel, by its formulas in NumPy."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -80,6 +82,25 @@ def test_fused_normalization_equals_keras(training: bool, scale: bool) -> None:
     for expected, found in zip(*results, strict=True):
         # The fused kernel's moving variance is the unbiased one, n / (n - 1) of Keras's.
         np.testing.assert_allclose(found, expected, rtol=4e-3, atol=4e-3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "settings"),
+    [((2, 4), {}), ((2, 3, 4), {}), ((2, 5, 5, 4), {"axis": 1}), ((2, 5, 5, 4), {"center": False})],
+    ids=str,
+)
+def test_what_the_kernel_cannot_do_is_refused(
+    shape: tuple[int, ...], settings: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match="only") as caught:
+        FusedBatchNormalization(name="first", **settings).build(shape)
+    assert str(caught.value) == "first: only (n, height, width, channels), axis -1, center"
+
+
+@pytest.mark.parametrize("axis", [-1, 3])
+def test_the_last_axis_has_two_numbers(axis: int) -> None:
+    layer = FusedBatchNormalization(axis=axis)
+    assert layer(np.ones((2, 5, 5, 4))).shape == (2, 5, 5, 4)
 
 
 def test_moving_statistics_are_not_rounded_to_bfloat16() -> None:

@@ -158,6 +158,22 @@ def test_the_device_counts(
     assert loop.on_gpu is True
 
 
+def test_which_gpu_counts(
+    loop: Loop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def take(name: str) -> None:
+        details = {"device_name": name}
+        monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda _: details)
+
+    monkeypatch.setattr(device, "GPUS", ["one"])
+    for name in ("set_visible_devices", "set_logical_device_configuration"):
+        monkeypatch.setattr(tf.config, name, lambda *_: None)
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda _: ["one"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda *_: None)
+    take("A100")
+    assert_dropped(loop, arguments(), lambda: take("H100"), capsys)
+
+
 def test_the_precision_counts(
     loop: Loop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
