@@ -30,6 +30,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (totals[item.path], item.path))
 
 
+def pytest_collection_finish() -> None:
+    """Let the CPU be two devices, which TensorFlow allows only before it starts."""
+    if tensorflow := sys.modules.get("tensorflow"):
+        (processor,) = tensorflow.config.list_physical_devices("CPU")
+        halves = [tensorflow.config.LogicalDeviceConfiguration()] * 2
+        tensorflow.config.set_logical_device_configuration(processor, halves)
+
+
 @pytest.fixture(autouse=True)
 def processors_without_bfloat16(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Let `precision: auto` be float32, whatever the tests run on."""

@@ -1,78 +1,32 @@
 """What an epoch of the training loop does and returns: its row, by formulas in NumPy."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
-from stages.train.augmentation import Augmentation, Plan
+from stages.train.augmentation import Plan
 from stages.train.batches import Batches
 from stages.train.history import Row
 from stages.train.loop import VALIDATION_BATCH_SIZE, train
 from stages.train.recipes import Phase, Training
 from tests.unit.eager import without_graphs as without_graphs
-from tests.unit.picked import Batch, epoch_of
+from tests.unit.softmax_regression import (
+    EPOCHS,
+    PLAIN,
+    RATE,
+    examples,
+    expected_rows,
+    network,
+    optimizer,
+    trained_alone,
+)
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip
 
-RATE, EPOCHS = 2.0, 3
-PLAIN = Augmentation()
 NONE = np.empty((0, 2, 2, 3), np.float32), np.empty(0, np.uint8)
-
-
-def network(side: int, *layers: keras.layers.Layer) -> keras.Model:
-    """Return softmax regression on the mean colour of an image, starting from zero."""
-    return keras.Sequential(
-        [
-            keras.Input((side, side, 3)),
-            keras.layers.GlobalAveragePooling2D(),
-            keras.layers.Dense(10, kernel_initializer="zeros", name="logits"),
-            *layers,
-            keras.layers.Softmax(),
-        ]
-    )
-
-
-def optimizer(steps: int) -> keras.optimizers.Optimizer:
-    """Return plain gradient descent at a rate that falls to zero."""
-    return keras.optimizers.SGD(keras.optimizers.schedules.PolynomialDecay(RATE, steps, 0.0))
-
-
-def trained_alone(model: keras.Model, batches: Batches, epochs: int = EPOCHS) -> Training:
-    phases = [Phase(range(epochs), model, model.trainable_variables, batches)]
-    loss = keras.losses.CategoricalCrossentropy()
-    return Training(model, optimizer(epochs * len(batches)), loss, phases)
-
-
-def examples(count: int, seed: int) -> Batch:
-    """Return random images whose classes can be learned from their colour, but not all."""
-    generator = np.random.default_rng(seed)
-    images = generator.random((count, 2, 2, 3), np.float32)
-    labels = (images.mean((1, 2)) @ np.array([3, 5, 7]) + generator.integers(0, 2, count)) % 10
-    return images, labels.astype(np.uint8)
-
-
-class Regression:
-    """Softmax regression and its gradient descent, written down in NumPy."""
-
-    def __init__(self) -> None:
-        """Start from zero."""
-        self.kernel, self.bias = np.zeros((3, 10)), np.zeros(10)
-
-    def measured(self, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float, float]:
-        """Return probabilities less labels, summed losses, and the number of correct answers."""
-        logits = images.mean((1, 2)) @ self.kernel + self.bias
-        probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-        losses = -np.log(probabilities[range(len(labels)), labels])
-        correct = float((probabilities.argmax(1) == labels).sum())
-        return probabilities - np.eye(10)[labels], float(losses.sum()), correct
-
-    def step(self, images: np.ndarray, labels: np.ndarray, rate: float) -> tuple[float, float]:
-        """Take a step, and return the summed losses and correct answers before it."""
-        error, loss, correct = self.measured(images, labels)
-        self.kernel -= rate * images.mean((1, 2)).T @ error / len(labels)
-        self.bias -= rate * error.mean(0)
-        return loss, correct
 
 
 def test_rows_are_those_of_softmax_regression() -> None:
@@ -82,29 +36,11 @@ def test_rows_are_those_of_softmax_regression() -> None:
     batches = Batches(images, labels, 3, PLAIN, seed=0)
     rows = list(train(trained_alone(network(2), batches), *validation))
 
-    regression = Regression()
-    steps = EPOCHS * 4
-    step = 0
-    for epoch, row in enumerate(rows):
-        first_rate = RATE * (1 - step / steps)
-        sums = np.zeros(2)
-        for batch in epoch_of(batches, epoch):
-            sums += regression.step(*batch, RATE * (1 - step / steps))
-            step += 1
-        _, loss, correct = regression.measured(*validation)
-        expected = {
-            "epoch": epoch + 1,
-            "loss": sums[0] / 10,
-            "accuracy": sums[1] / 10,
-            "val_loss": loss / 1001,
-            "val_accuracy": correct / 1001,
-            "learning_rate": first_rate,
-        }
+    assert len(rows) == EPOCHS
+    for row, expected in zip(rows, expected_rows(batches, validation), strict=True):
         assert list(row) == list(expected)
         assert row == pytest.approx(expected, 1e-4)
         assert {type(value) for value in row.values()} == {int, float}
-    assert len(rows) == EPOCHS
-    assert step == steps
     assert len({row["accuracy"] for row in rows}) > 1
 
 
@@ -211,3 +147,52 @@ def test_finished_epochs_are_not_trained_again(
     assert bool(bias.numpy().any()) == (finished < 3)
     titles = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
     assert titles == ["epoch 1/3", "epoch 2/3", "epoch 3/3"][finished:]
+
+
+class Unknown(keras.layers.Layer):
+    """Does in one mode, or in both, what XLA cannot: it writes a text."""
+
+    def __init__(self, *modes: bool) -> None:
+        """Take the modes: True is training."""
+        super().__init__()
+        self.modes = modes
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Return the inputs, plus nothing."""
+        if training in self.modes:
+            return inputs + 0.0 * tf.cast(
+                tf.strings.length(tf.strings.as_string(inputs)), tf.float32
+            )
+        return inputs
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_xla_compiles_both_steps_for_a_gpu(mode: bool) -> None:
+    def rows(*modes: bool, on_gpu: bool = True) -> list[Row]:
+        batches = Batches(*examples(10, 0), 3, PLAIN, seed=0)
+        training = trained_alone(network(2, Unknown(*modes)), batches, epochs=1)
+        return list(train(training, *examples(4, 1), on_gpu=on_gpu))
+
+    assert rows() == [pytest.approx(row, 1e-5) for row in rows(on_gpu=False)]
+    assert rows(mode, on_gpu=False)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="unsupported operations"):
+        rows(mode)
+
+
+class Counted(Batches):
+    """Batches that note how many the loop asks for at once."""
+
+    asked: list[int]
+
+    def chunks(self, plan: Plan, steps: int) -> Iterator[Plan]:
+        """Yield the chunks."""
+        self.asked = [*getattr(self, "asked", []), steps]
+        return super().chunks(plan, steps)
+
+
+@pytest.mark.parametrize(("on_gpu", "expected"), [(True, 10), (False, 1)])
+@pytest.mark.usefixtures("without_graphs")
+def test_a_gpu_takes_several_steps_at_once(on_gpu: bool, expected: int) -> None:
+    batches = Counted(*examples(4, 0), 2, PLAIN, seed=0)
+    list(train(trained_alone(network(2), batches, epochs=2), *NONE, on_gpu=on_gpu))
+    assert batches.asked == [expected] * 2

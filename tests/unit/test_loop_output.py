@@ -1,5 +1,6 @@
 """What the training loop shows: a line after each epoch, a bar during it, and why it ends."""
 
+import dataclasses
 import io
 import math
 import re
@@ -126,6 +127,16 @@ def test_an_epochs_line_is_shown_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     for epoch in (1, 2):
         next(rows)
         assert screen.shown[-1].count("\n") == epoch
+
+
+def test_the_end_of_an_early_stop_is_shown_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    training = dataclasses.replace(training_on(2.5, 2.5, 2.5, 2.5), patience=1)
+    images = np.full((3, 1, 1, 3), 0.125, np.float32)
+    assert len(list(train(training, images, np.array([0, 0, 1], np.uint8)))) == 2
+    *_, last = screen.shown[-1].splitlines()
+    assert last == "stopped: no better val_accuracy in 1 epochs"
 
 
 BAD = [math.nan, math.inf, -math.inf]

@@ -106,6 +106,17 @@ def test_everything_is_named(reliability: Figure) -> None:
     assert not any(label.get_visible() for label in upper.get_xticklabels())
 
 
+def test_legends_stay_where_they_are(reliability: Figure) -> None:
+    """Even over points and bars, so that two pages can be compared."""
+    bins = pd.DataFrame({"count": [9, 9], "confidence": [0.05, 0.3], "accuracy": [0.97, 0.99]})
+    other = reliability_chart(bins, PREDICTIONS.assign(confidence=0.1), 0.5)
+    other.draw_without_rendering()
+    for axes, same in zip(reliability.axes, other.axes, strict=True):
+        legends = axes.get_legend(), same.get_legend()
+        places = [legend.get_window_extent().x0 for legend in legends if legend]
+        assert places == pytest.approx([places[0]] * 2, abs=20)
+
+
 def test_figure_is_filled_and_has_a_faint_grid(reliability: Figure) -> None:
     assert reliability.get_size_inches().tolist() == [6, 6.5]
     upper, lower = reliability.axes
