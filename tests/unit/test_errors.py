@@ -33,6 +33,8 @@ def standard_output(monkeypatch: pytest.MonkeyPatch) -> Iterator[BytesIO]:
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     monkeypatch.setattr(warnings, "filters", [*warnings.filters])
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    # What a shell starts in the background ignores it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield content
     for number, handler in before.items():
         signal.signal(number, handler)
