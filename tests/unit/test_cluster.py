@@ -103,7 +103,29 @@ def test_slurm_names_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.cluster_spec().as_dict() == {"worker": ["node1:8888", "node1:8889", "node2:8888"]}
     assert (found.task_type, found.task_id) == ("worker", 2)
     assert found.num_accelerators() == {"GPU": 3}
+    assert found.rpc_layer == "grpc"
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+def cpus(count: int) -> list[tf.DeviceSpec]:
+    return [tf.DeviceSpec(device_type="CPU", device_index=n) for n in range(count)]
+
+
+def test_a_strategy_knows_its_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second mirrored one would number its exchanges like that of other tests."""
+    _, second = cpus(2)
+    (device,) = cluster.strategy_on([second]).extended.worker_devices
+    assert device.endswith("CPU:1")
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda devices: ("mirrored", devices))
+    assert cluster.strategy_on(cpus(2)) == ("mirrored", ["/device:CPU:0", "/device:CPU:1"])
+
+
+def test_machines_make_one_strategy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", lambda given: ("all", given))
+    monkeypatch.setattr(cluster, "cluster", lambda gpus: f"{gpus} GPUs")
+    gpus = [tf.DeviceSpec(device_type="GPU", device_index=n) for n in range(3)]
+    assert cluster.strategy_on(gpus) == ("all", "3 GPUs")
+    assert cluster.strategy_on(cpus(2)) == ("all", "0 GPUs")
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,17 @@ def test_it_has_the_published_size(images: Numbers, depth: int, millions: float)
     assert len(weighted) == depth
 
 
+def test_means_of_many_pixels_are_not_rounded() -> None:
+    """Added up in float32, a million pixels lose a thousandth and more."""
+    generator = np.random.default_rng(0)
+    images = generator.normal([0.3, 0.5, 0.7], [0.01, 0.02, 0.03], (1000, 32, 32, 3))
+    images = images.astype(np.float32)
+    layer = build(images, 8, 1).layers[1]
+    exact = images.astype(np.float64)
+    np.testing.assert_allclose(layer.mean.numpy().ravel(), exact.mean((0, 1, 2)), 1e-6)
+    np.testing.assert_allclose(layer.variance.numpy().ravel(), exact.var((0, 1, 2)), 1e-6)
+
+
 def test_by_default_it_has_20_layers(images: Numbers) -> None:
     model = ResNet(name="resnet").build(images[:2], np.random.default_rng(0), on_cpu=False)
     assert sum(weight.numpy().size for weight in model.trainable_weights) == parameters(20)

@@ -64,6 +64,16 @@ def test_files_are_the_results_and_nothing_else(loop: Loop, folder: Path) -> Non
     assert files(folder) == ["metrics/train.json", "models/model.keras", "plots/history.csv"]
 
 
+def test_devices_are_those_asked_for(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def select(*arguments: object) -> None:
+        raise KeyboardInterrupt(*arguments)
+
+    monkeypatch.setattr(device, "select", select)
+    with pytest.raises(KeyboardInterrupt) as asked:
+        run(TUTORIAL, 3, "cpu", TRAINING, VALIDATION, "bfloat16", 4)
+    assert asked.value.args == ("cpu", "bfloat16", 4)
+
+
 def test_results(loop: Loop) -> None:
     """Six digits of the last epoch, and no times."""
     trained()

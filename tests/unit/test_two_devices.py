@@ -9,7 +9,8 @@ from stages import device as device  # First, since TensorFlow reads what it set
 from stages.models.fused_batch_normalization import FusedBatchNormalization
 from stages.train import replicas
 from stages.train.batches import Batches
-from stages.train.cluster import first_of_all
+from stages.train.cluster import first_of_all, of_chief
+from stages.train.history import Row
 from stages.train.loop import VALIDATION_BATCH_SIZE, train
 from stages.train.steps import compiled_steps
 from tests.unit.softmax_regression import (
@@ -22,6 +23,7 @@ from tests.unit.softmax_regression import (
 from tests.unit.two_devices import mirrored as mirrored
 from tests.unit.two_devices import two_devices as two_devices
 
+import keras  # isort: skip
 import tensorflow as tf  # isort: skip
 
 
@@ -69,6 +71,21 @@ def test_the_first_tells_all() -> None:
     np.testing.assert_array_equal(first_of_all(array), array)
 
 
+@pytest.mark.usefixtures("two_devices")
+def test_rows_and_state_are_the_chiefs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chief here is the first of two devices that have the same."""
+    monkeypatch.setattr(
+        tf.distribute, "MultiWorkerMirroredStrategy", tf.distribute.MirroredStrategy
+    )
+    rows: list[Row] = [{"epoch": 1, "loss": 0.1}, {"epoch": 2, "loss": 1 / 3}]
+    state = [keras.Variable([1.5, -2.0]), keras.Variable(3, dtype="int64")]
+    found = of_chief(rows, state)
+    assert found == rows
+    assert found is not rows
+    assert of_chief([], state) == []
+    assert [variable.numpy().tolist() for variable in state] == [[1.5, -2.0], 3]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("scale", [True, False])
 def test_batches_are_normalized_as_wholes(
@@ -106,13 +123,19 @@ def test_batches_are_normalized_as_wholes(
     np.testing.assert_allclose(layer.moving_variance.numpy(), 0.75 + unbiased / 4, 1e-5)
 
 
-def test_batches_of_one_pixel_have_no_variance(two_devices: tf.distribute.Strategy) -> None:
-    """Where both devices have the same pixel, it is two pixels."""
+def test_two_pixels_have_an_unbiased_variance(two_devices: tf.distribute.Strategy) -> None:
+    """Each device has one, of two channels: 1 and 4, 3 and 4."""
     layer = FusedBatchNormalization(momentum=0.0)
     layer.build((1, 1, 1, 2))
     layer.synchronized = True
-    two_devices.run(tf.function(lambda: layer(tf.ones((1, 1, 1, 2)), training=True)))
-    np.testing.assert_array_equal(layer.moving_variance.numpy(), [0, 0])
+
+    @tf.function
+    def normalized() -> tf.Tensor:
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        return layer(tf.constant([[[[[1.0, 4.0]]]], [[[[3.0, 4.0]]]]])[replica], training=True)
+
+    two_devices.run(normalized)
+    np.testing.assert_allclose(layer.moving_variance.numpy(), [2, 0])
 
 
 def test_an_epoch_is_that_of_one_device(mirrored: tf.distribute.Strategy) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
-from stages.models.winograd import convolution, transforms
+from stages.models.winograd import convolution, outputs_of_tile, transforms
 
 import tensorflow as tf  # isort: skip
 
@@ -17,6 +17,7 @@ TILES += [(12, 6, 16), (16, 4, 24), (24, 6, 32), (32, 7, 45)]
 
 @pytest.mark.parametrize(("side", "outputs", "products"), TILES)
 def test_tiles_are_those_with_the_fewest_products(side: int, outputs: int, products: int) -> None:
+    assert outputs_of_tile(side) == outputs
     to_points, to_outputs, of_weights = transforms(side)
     assert to_points.shape == (products, side)
     assert to_outputs.shape == (side, products)
