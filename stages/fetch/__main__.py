@@ -1,7 +1,7 @@
 """Brings CIFAR-10's published batch files to data/raw, from the first source that delivers them.
 
 Whatever the source and its encoding, what counts is the content: each batch file is recognized by
-its pinned SHA-256, so no mirror needs to be trusted. See README.md, "Where the data comes from".
+its pinned SHA-256, so no mirror needs to be trusted. See docs/data.md.
 """
 
 import os

@@ -114,5 +114,5 @@ def from_sources(params: FetchParams) -> dict[str, bytes]:
     raise InputError(
         f"no source delivered {', '.join(missing)}. Tried:\n" + "\n".join(tried) + "\n"
         "To use an archive on disk, put its path first under fetch.sources in params.yaml,\n"
-        "for example /data/cifar-10-binary.tar.gz; README.md lists what is accepted."
+        "for example /data/cifar-10-binary.tar.gz; docs/data.md lists what is accepted."
     )

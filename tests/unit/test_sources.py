@@ -22,7 +22,7 @@ ACCEPTED = (
 )
 ADVICE = (
     "To use an archive on disk, put its path first under fetch.sources in params.yaml,\n"
-    "for example /data/cifar-10-binary.tar.gz; README.md lists what is accepted."
+    "for example /data/cifar-10-binary.tar.gz; docs/data.md lists what is accepted."
 )
 ALL = (
     "data_batch_1.bin, data_batch_2.bin, data_batch_3.bin, data_batch_4.bin, data_batch_5.bin, "
