@@ -90,6 +90,7 @@ def readers_of(path: Path) -> set[str]:
         "processors.py": {"train", "evaluate"},
         "settings.py": {"train", "evaluate", "plots"},
         "start.py": {"train", "evaluate"},
+        "corruptions.py": {"evaluate", "plots"},
         "tables.py": {"plots"},
     }
     return {folder} if folder in STAGES else shared.get(folder, set(STAGES))

@@ -12,6 +12,7 @@ import yaml
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.cifar10 import CLASSES
+from stages.corruptions import corrupted
 from stages.evaluate.augmentation import views
 from stages.evaluate.params import Tta
 from tests.project import Params, Stage, assert_refused, write_params
@@ -44,6 +45,15 @@ def test_metrics_follow_from_the_model(
     assert metrics["tta"] == tta
     plain = model(images).numpy().argmax(1)
     assert metrics["accuracy_without_tta"] == pytest.approx((plain == labels).mean(), abs=1e-6)
+    changed = {name: corrupted(images, name) for name in params["evaluate"]["corruptions"]}
+    expected = {
+        name: (model(given).numpy().argmax(1) == labels).mean()
+        for name, given in ({"none": images} | changed).items()
+    }
+    found = {row["corruption"]: row["accuracy"] for row in metrics["corruptions"]}
+    assert found == pytest.approx(expected, abs=1e-6)
+    del found["none"]
+    assert metrics["corruption_accuracy"] == pytest.approx(np.mean([*found.values()]), abs=2e-6)
     n, p = len(labels), (predicted == labels).mean()
     assert metrics["accuracy"] == pytest.approx(p, abs=1e-6)
     loss = -np.log(probabilities[np.arange(n), labels])

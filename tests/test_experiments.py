@@ -138,7 +138,7 @@ def test_what_an_editor_asks(project: Project) -> None:
     plots = json.loads(project.dvc(*command))
     assert "errors" not in plots
     kinds = {name: plot[0]["type"] for name, plot in plots["data"].items()}
-    assert sorted(kinds.values()) == ["image"] * 6 + ["vega"] * 7
+    assert sorted(kinds.values()) == ["image"] * 7 + ["vega"] * 8
     for name, plot in plots["data"].items():
         if kinds[name] == "vega":
             rows = plot[0]["anchor_definitions"]["<DVC_METRIC_DATA>"]

@@ -9,9 +9,12 @@ from playwright.sync_api import Browser
 
 from tests.project import Project, assert_refused, put, run
 
-FILES = ["plots_calibration_csv", "plots_history_csv", "plots_predictions_csv"]
+TABLES = ("calibration", "corruptions", "history", "predictions")
+FILES = [f"plots_{table}_csv" for table in TABLES]
 CHARTS = ["accuracy", "confusion", "f1", "loss", *FILES]
-IMAGES = ["confusion", "history", "mistakes", "predictions", "reliability", "samples"]
+IMAGES = [
+    *("confusion", "corruptions", "history", "mistakes", "predictions", "reliability", "samples"),
+]
 # Of a chart, the shapes that it draws of data, not axes, legends and background.
 MARKS = "g.mark-line path, g.mark-rect path, g.mark-symbol.role-mark path"
 DRAWN = f"""() => Object.fromEntries([...document.querySelectorAll('.vega-embed')].map(

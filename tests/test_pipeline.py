@@ -141,7 +141,7 @@ def test_plots_show(project: Project, validation_split: float) -> None:
     project.dvc("plots", "show", "--out", "page")
     page = (project.folder / "page/index.html").read_text()
     images = re.findall(r'<img[^>]*src="([^"]+\.png)"', page)
-    assert len(images) == 6
+    assert len(images) == 7
     for image in images:
         assert (project.folder / "page" / image).read_bytes().startswith(b"\x89PNG")
 
@@ -166,6 +166,12 @@ def test_plots_show(project: Project, validation_split: float) -> None:
     assert {row["class"]: row["f1"] for row in rows["f1"]} == {
         row["class"]: row["f1"] for row in per_class
     }
+    corruptions = read_json(project, "metrics/evaluate.json")["corruptions"]
+    assert [
+        {"corruption": row["corruption"], "accuracy": float(row["accuracy"])}
+        for row in rows["plots/corruptions.csv"]
+    ] == corruptions
+    assert len(corruptions) == 1 + len(project.params()["evaluate"]["corruptions"])
     assert len(rows["plots/calibration.csv"]) == len(read_csv(project, "plots/calibration.csv"))
 
 

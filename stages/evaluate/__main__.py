@@ -20,6 +20,7 @@ MODEL = Path("models/model.keras")
 METRICS = Path("metrics/evaluate.json")
 PREDICTIONS = Path("plots/predictions.csv")
 CALIBRATION = Path("plots/calibration.csv")
+CORRUPTIONS = Path("plots/corruptions.csv")
 
 
 def predictions_table(probabilities: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
@@ -64,7 +65,9 @@ def main() -> None:
     # TensorFlow takes seconds to start; what is wrong with the above is told before.
     from stages.evaluate.inference import infer
 
-    probabilities, plain = infer(MODEL, images, params.tta, params.batch_size, wanted)
+    probabilities, plain, under_corruptions = infer(
+        MODEL, images, params.tta, params.batch_size, wanted, params.corruptions
+    )
 
     table = predictions_table(probabilities, labels)
     correct = (table["actual"] == table["predicted"]).to_numpy()
@@ -72,21 +75,32 @@ def main() -> None:
     interval = binomtest(int(correct.sum()), len(correct)).proportion_ci(0.95, method="wilson")
     bins = calibration(table["confidence"].to_numpy(), correct, params.calibration_bins)
     per_class = scores(table["actual"], table["predicted"])
+    without_tta = [
+        float((answers.argmax(axis=1) == labels).mean()) for answers in (plain, *under_corruptions)
+    ]
     metrics = {
         "loss": float(log_loss(labels, probabilities, labels=range(len(CLASSES)))),
         "accuracy": float(correct.mean()),
         "accuracy_low": float(interval.low),
         "accuracy_high": float(interval.high),
-        "accuracy_without_tta": float((plain.argmax(axis=1) == labels).mean()),
+        "accuracy_without_tta": without_tta[0],
         "macro_f1": float(np.mean([row["f1"] for row in per_class])),
         "expected_calibration_error": expected_calibration_error(bins),
     }
+    if under_corruptions:
+        metrics["corruption_accuracy"] = float(np.mean(without_tta[1:]))
     results = {"tta": params.tta} | {name: round(value, 6) for name, value in metrics.items()}
+    # A list, as that of `scores`.
+    corruptions = [
+        {"corruption": name, "accuracy": round(accuracy, 6)}
+        for name, accuracy in zip(("none", *params.corruptions), without_tta, strict=True)
+    ]
 
-    for path, content in ((PREDICTIONS, table), (CALIBRATION, bins)):
+    tables = {PREDICTIONS: table, CALIBRATION: bins, CORRUPTIONS: pd.DataFrame(corruptions)}
+    for path, content in tables.items():
         replace(path, content.to_csv(index=False, float_format="%.6f").encode())
-    text = json.dumps(results | {"per_class": per_class}, indent=2) + "\n"
-    replace(METRICS, text.encode())
+    lists = {"corruptions": corruptions, "per_class": per_class}
+    replace(METRICS, (json.dumps(results | lists, indent=2) + "\n").encode())
     print(f"test accuracy {metrics['accuracy']:.4f} (tta {params.tta}), 95 % interval", end=" ")
     print(f"{interval.low:.4f} to {interval.high:.4f}; loss {metrics['loss']:.4f}")
 

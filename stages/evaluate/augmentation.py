@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+from tqdm import tqdm
 
 from stages.evaluate.params import Tta
 
@@ -30,15 +31,22 @@ def views(images: np.ndarray, tta: Tta) -> list[tuple[float, np.ndarray]]:
     ]
 
 
-def answered(model: keras.Model, images: np.ndarray, batch_size: int) -> np.ndarray:
+def answered(
+    model: keras.Model, images: np.ndarray, batch_size: int, title: str | None = None
+) -> np.ndarray:
     """Return class probabilities, float32 (n, 10), of images as they are.
+
+    On a terminal a bar with this title shows the progress.
 
     Batch by batch, since `model.predict` reads by tf.data, and waits at the end, now and then, for
     the thread that tunes it to wake up (TensorFlow 2.21).
     """
     starts = range(0, len(images), batch_size)
-    batches = [model.predict_on_batch(images[first : first + batch_size]) for first in starts]
-    return np.concatenate(batches)
+    # disable=None: no bar where standard error is not a terminal.
+    with tqdm(starts, desc=title, leave=False, unit="batch", disable=None) as bar:
+        return np.concatenate(
+            [model.predict_on_batch(images[first : first + batch_size]) for first in bar]
+        )
 
 
 def predict(
@@ -50,7 +58,10 @@ def predict(
     probabilities, normalized.
     """
     weights, images_of_views = zip(*views(images, tta), strict=True)
-    answers = [answered(model, view, batch_size) for view in images_of_views]
+    answers = [
+        answered(model, view, batch_size, f"view {number}/{len(weights)}")
+        for number, view in enumerate(images_of_views, start=1)
+    ]
     if tta == "none":
         return answers[0], answers[0]
     logits = sum(

@@ -1,13 +1,15 @@
 """Asks the trained model about images."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from stages import device  # Before TensorFlow, which reads what it sets.
 from stages.cifar10 import CLASSES
+from stages.corruptions import Corruption, corrupted
 from stages.errors import InputError, in_one_line
-from stages.evaluate.augmentation import predict
+from stages.evaluate.augmentation import answered, predict
 from stages.evaluate.params import Tta
 from stages.params import Device
 
@@ -41,9 +43,17 @@ def check(probabilities: np.ndarray, path: Path) -> None:
 
 
 def infer(
-    path: Path, images: np.ndarray, tta: Tta, batch_size: int, wanted: Device
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return class probabilities with test-time augmentation, and without; float32 (n, 10) both.
+    path: Path,
+    images: np.ndarray,
+    tta: Tta,
+    batch_size: int,
+    wanted: Device,
+    corruptions: Sequence[Corruption] = (),
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Return class probabilities, float32 (n, 10) each.
+
+    First those with test-time augmentation, then those without, and those of the images under each
+    corruption, without as well.
 
     Args:
         path: the model.
@@ -51,12 +61,18 @@ def infer(
         tta: which views of an image are averaged.
         batch_size: images at a time.
         wanted: the device.
+        corruptions: what is done to the images.
 
     Raises:
         InputError: the model cannot be used, or the device that is wanted is not there.
     """
     (place,) = device.select(wanted)
     with tf.device(place.to_string()):
-        probabilities, plain = predict(load_model(path), images, tta, batch_size)
-    check(probabilities, path)
-    return probabilities, plain
+        model = load_model(path)
+        probabilities, plain = predict(model, images, tta, batch_size)
+        under_corruptions = [
+            answered(model, corrupted(images, name), batch_size, name) for name in corruptions
+        ]
+    for answers in (probabilities, *under_corruptions):
+        check(answers, path)
+    return probabilities, plain, under_corruptions

@@ -1,57 +1,45 @@
 """Renders what was learned as PNG figures."""
 
-import json
-from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from stages import arrays
-from stages.cifar10 import CLASSES
-from stages.errors import InputError, exit_with_message, in_one_line
+from stages.cifar10 import CLASSES, SIDE
+from stages.corruptions import Corruption, corrupted
+from stages.errors import exit_with_message
 from stages.params import read
 from stages.plots.charts import confusion_chart, history_chart, reliability_chart
+from stages.plots.inputs import (
+    PLOTS,
+    read_calibration_error,
+    read_corruptions,
+    read_history,
+    read_predictions,
+)
 from stages.plots.params import PlotsParams
 from stages.plots.pictures import grid
 from stages.plots.style import VERMILLION, save
-from stages.tables import PREDICTIONS, read_table
-
-PLOTS = Path("plots")
-METRICS = Path("metrics/evaluate.json")
+from stages.tables import read_table
 
 
-def read_history() -> pd.DataFrame:
-    """Return the history; without validation images it has no columns val_loss and val_accuracy."""
-    path = PLOTS / "history.csv"
-    columns = {"epoch": int, "loss": float, "accuracy": float}
-    history = read_table(path, columns)
-    measured = {name: float for name in ("val_loss", "val_accuracy") if name in history}
-    return read_table(path, columns | measured)
-
-
-def read_predictions(test_images: int) -> pd.DataFrame:
-    """Return the predictions; raise an InputError where one is of an image that is not there."""
-    path = PLOTS / "predictions.csv"
-    predictions = read_table(path, PREDICTIONS)
-    for index in predictions["index"]:
-        if not 0 <= index < test_images:
-            raise InputError(f"{path}: index {index}; allowed are 0 to {test_images - 1}")
-    return predictions
-
-
-def read_calibration_error() -> float:
-    """Return the test set's expected calibration error; raise an InputError where there is none."""
-    try:
-        error = float(json.loads(METRICS.read_text())["expected_calibration_error"])
-    except FileNotFoundError:
-        raise InputError(f"{METRICS}: missing; `dvc repro evaluate` makes it") from None
-    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as reason:
-        why = in_one_line(reason)
-        raise InputError(f"{METRICS}: no expected_calibration_error in it: {why}") from None
-    if not 0 <= error <= 1:
-        raise InputError(f"{METRICS}: expected_calibration_error = {error}; allowed is 0 to 1")
-    return error
+def show_corruptions(
+    accuracies: dict[Corruption | Literal["none"], float], images: np.ndarray, dpi: int
+) -> Figure:
+    """Draw images, a row each, without and under each corruption, titled with the accuracy."""
+    changed = [images if name == "none" else corrupted(images, name) for name in accuracies]
+    titles = [f"{name}\n{accuracy:.1%}" for name, accuracy in accuracies.items()]
+    count = len(images) * len(titles)
+    return grid(
+        np.stack(changed, axis=1).reshape(count, SIDE, SIDE, 3),
+        titles * len(images),
+        ["black"] * count,
+        f"Accuracy under corruptions, and the first {len(images)} test images",
+        len(titles),
+        dpi,
+    )
 
 
 def show_predictions(
@@ -77,6 +65,7 @@ def main() -> None:
         PLOTS / "calibration.csv", {"confidence": float, "accuracy": float, "count": int}
     )
     error = read_calibration_error()
+    corruptions = read_corruptions()
 
     shown = params.columns * params.rows
     names = [CLASSES[label] for label in train_labels[:shown]]
@@ -108,6 +97,7 @@ def main() -> None:
             params.dpi,
         ),
         "confusion": confusion_chart(predictions),
+        "corruptions": show_corruptions(corruptions, test_images[: params.rows], params.dpi),
         "reliability": reliability_chart(bins, predictions, error),
     }
     for name, figure in figures.items():

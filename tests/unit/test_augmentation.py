@@ -1,5 +1,8 @@
 """Test-time augmentation: the views, their weights, and the mean of the answers."""
 
+import re
+from itertools import count
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -7,6 +10,7 @@ import scipy.ndimage
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.evaluate.augmentation import answered, predict, views
 from stages.evaluate.params import Tta
+from tests.unit.terminal import make_terminal
 
 import keras  # isort: skip
 
@@ -109,6 +113,20 @@ def test_batches_are_of_the_size_asked_for() -> None:
 
     predict(Model(), IMAGES, "flip", 3)
     assert sizes == [3, 3, 1, 3, 3, 1]
+
+
+def test_a_bar_counts_the_batches_on_a_terminal(
+    model: keras.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the view, and leaves no trace."""
+    terminal = make_terminal(monkeypatch)
+    # A second passes whenever the bar looks, so that it shows each batch.
+    monkeypatch.setattr("tqdm.std.time", count().__next__)
+    predict(model, IMAGES, "flip", 3)
+    shown = re.findall(r"(view \d/\d): .*?(\d)/(\d) .*?[\d?/](batch)[\]/]", terminal.getvalue())
+    assert shown == [(f"view {view}/2", done, "3", "batch") for view in (1, 2) for done in "0123"]
+    assert "\n" not in terminal.getvalue()
+    assert terminal.getvalue().rpartition("batch")[2].endswith("\r")
 
 
 def test_a_probability_of_zero_is_taken_for_the_smallest_of_float32() -> None:

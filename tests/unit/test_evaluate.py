@@ -52,6 +52,12 @@ confidence,accuracy,count
 0.617839,0.666667,3
 0.916992,0.666667,3
 """
+CORRUPTIONS = """\
+corruption,accuracy
+none,0.285714
+jpeg_50,0.571429
+noise_8,0.000000
+"""
 # Precision, recall, F1, images.
 SCORES = {
     "cat": (1.0, 0.666667, 0.8, 3),
@@ -89,9 +95,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Let the model return `answers`; return a list of what it is asked."""
     asked: list[tuple[Any, ...]] = []
 
-    def infer(*arguments: Any) -> tuple[np.ndarray, np.ndarray]:
+    def infer(*arguments: Any) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
         asked.append(arguments)
-        return answers()
+        probabilities, plain = answers()
+        # Under the first corruption four of seven are right, under the second none.
+        others = [probabilities, np.roll(probabilities, 3, axis=0)]
+        return probabilities, plain, others[: len(arguments[-1])]
 
     monkeypatch.setattr("stages.evaluate.inference.infer", infer)
     return asked
@@ -101,7 +110,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 def settings(params: Params) -> Params:
     """Return parameters that differ from the project's, in params.yaml."""
     params["device"] = "cpu"
-    params["evaluate"] = {"batch_size": 3, "tta": "flip", "calibration_bins": 4}
+    params["evaluate"] = {
+        "batch_size": 3,
+        "tta": "flip",
+        "calibration_bins": 4,
+        "corruptions": ["jpeg_50", "noise_8"],
+    }
     write_params(Path(), params)
     return params
 
@@ -125,6 +139,12 @@ def test_metrics_by_hand(call: Callable[..., None]) -> None:
         "accuracy_without_tta": 0.285714,
         "macro_f1": round((0.8 + 0.5 + 2 / 3) / 10, 6),
         "expected_calibration_error": round(sum(distance) / 1024 / 7, 6),
+        "corruption_accuracy": 0.285714,
+        "corruptions": [
+            {"corruption": "none", "accuracy": 0.285714},
+            {"corruption": "jpeg_50", "accuracy": 0.571429},
+            {"corruption": "noise_8", "accuracy": 0.0},
+        ],
         "per_class": [
             dict(zip(("class", "precision", "recall", "f1", "images"), row, strict=True))
             for row in ((name, *SCORES.get(name, (0.0, 0.0, 0.0, 0))) for name in CLASSES)
@@ -134,14 +154,28 @@ def test_metrics_by_hand(call: Callable[..., None]) -> None:
 
 
 @pytest.mark.usefixtures("images", "asked", "settings")
+def test_without_corruptions_there_is_no_mean_of_them(
+    call: Callable[..., None], settings: Params
+) -> None:
+    settings["evaluate"]["corruptions"] = []
+    write_params(Path(), settings)
+    call(main)
+    metrics = json.loads(Path("metrics/evaluate.json").read_text())
+    assert "corruption_accuracy" not in metrics
+    assert metrics["corruptions"] == [{"corruption": "none", "accuracy": 0.285714}]
+
+
+@pytest.mark.usefixtures("images", "asked", "settings")
 def test_tables_by_hand(call: Callable[..., None]) -> None:
     call(main)
     assert Path("plots/predictions.csv").read_text() == PREDICTIONS
     assert Path("plots/calibration.csv").read_text() == CALIBRATION
+    assert Path("plots/corruptions.csv").read_text() == CORRUPTIONS
     written = [str(path) for folder in ("plots", "metrics") for path in Path(folder).iterdir()]
     assert sorted(written) == [
         "metrics/evaluate.json",
         "plots/calibration.csv",
+        "plots/corruptions.csv",
         "plots/predictions.csv",
     ]
 
@@ -167,8 +201,9 @@ def test_what_the_model_is_asked(
     call: Callable[..., None], images: np.ndarray, asked: list[tuple[Any, ...]]
 ) -> None:
     call(main)
-    ((path, given, tta, batch_size, wanted),) = asked
-    assert (path, tta, batch_size, wanted) == (Path("models/model.keras"), "flip", 3, "cpu")
+    ((path, given, *others),) = asked
+    assert path == Path("models/model.keras")
+    assert others == ["flip", 3, "cpu", ["jpeg_50", "noise_8"]]
     np.testing.assert_allclose(given, images / 255, rtol=1e-6)
 
 
@@ -233,6 +268,12 @@ def test_missing_arrays_are_refused(call: Callable[..., None]) -> None:
             "none",
             "mirror",
             "'mirror': Input should be 'none', 'flip' or 'flip_translate'",
+        ),
+        (
+            "evaluate.corruptions",
+            ["noise_20", "blur_0.6"],
+            ["jpeg_50", "jpeg_50"],
+            "['jpeg_50', 'jpeg_50']: each should be there once",
         ),
         ("device", "auto", "tpu", "'tpu': Input should be 'auto', 'cpu' or 'gpu'"),
     ],

@@ -148,9 +148,15 @@ def test_what_are_no_probabilities_is_refused(rows: list[list[float]]) -> None:
 def test_answers_with_and_without_views(saved: Path) -> None:
     plain = IMAGES.reshape(3, -1) @ WEIGHTS
     mirrored = IMAGES[:, :, ::-1].reshape(3, -1) @ WEIGHTS
-    found, found_plain = infer(saved, IMAGES, "flip", 2, "cpu")
+    found, found_plain, found_brighter = infer(
+        saved, IMAGES, "flip", 2, "cpu", ["brightness_40", "jpeg_50"]
+    )
     np.testing.assert_allclose(found, softmax((plain + mirrored) / 2), rtol=1e-4)
     np.testing.assert_allclose(found_plain, softmax(plain), rtol=1e-4)
+    brighter = np.minimum(np.rint(255 * IMAGES) + 40, 255) / 255
+    expected = softmax(brighter.reshape(3, -1) @ WEIGHTS)
+    assert len(found_brighter) == 2
+    np.testing.assert_allclose(found_brighter[0], expected, rtol=1e-4)
 
 
 def test_answers_that_are_no_probabilities_are_refused(folder: Path) -> None:

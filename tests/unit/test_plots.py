@@ -33,6 +33,11 @@ ROWS = [
     *[(2, "frog", "frog", 0.75)] * 196,
 ]
 RIGHT = [(0, "cat", "cat", 1)]
+METRICS = """{"expected_calibration_error": 0.1234, "corruptions": [
+    {"corruption": "none", "accuracy": 0.75},
+    {"corruption": "brightness_40", "accuracy": 0.5},
+    {"corruption": "noise_8", "accuracy": 0.125}
+]}"""
 HISTORY = "epoch,loss,accuracy,val_loss,val_accuracy,learning_rate\n1,2,0.25,1.5,0.5,0.1\n"
 
 
@@ -74,7 +79,7 @@ def run(
         Path("plots/history.csv").write_text(HISTORY)
         Path("plots/calibration.csv").write_text("confidence,accuracy,count\n0.5,0.4,7\n")
         Path("metrics").mkdir()
-        Path("metrics/evaluate.json").write_text('{"expected_calibration_error": 0.1234}')
+        Path("metrics/evaluate.json").write_text(METRICS)
         main()
     return Made(folder, figures, printed.getvalue())
 
@@ -137,6 +142,23 @@ def test_mistakes_are_the_most_confident_ones(many: Made) -> None:
     ]
 
 
+def test_corruptions_are_shown_on_the_first_test_images(tmp_path: Path) -> None:
+    made = run(tmp_path, RIGHT, 5, columns=12, rows=2, dpi=60)
+    heading = "Accuracy under corruptions, and the first 2 test images"
+    found = shown(with_heading(made, heading))
+    titles = ["none\n75.0%", "brightness_40\n50.0%", "noise_8\n12.5%"]
+    assert [(title, colour) for title, colour, _ in found] == [
+        (title, "black") for title in titles * 2
+    ]
+    for row in range(2):
+        plain = np.frombuffer(pixels(made, "test", row), np.uint8)
+        of_row = [np.frombuffer(bytes_, np.uint8) for *_, bytes_ in found[3 * row : 3 * row + 3]]
+        np.testing.assert_array_equal(of_row[0], plain)
+        np.testing.assert_array_equal(of_row[1], np.minimum(plain.astype(int) + 40, 255))
+        inside = (plain > 40) & (plain < 215)
+        assert (of_row[2].astype(int) - plain)[inside].std() == pytest.approx(8, rel=0.1)
+
+
 def test_charts_show_the_tables(many: Made) -> None:
     charts = {figure.axes[0].get_title(): figure.axes for figure in many.figures}
     loss, accuracy = charts["Loss"]
@@ -160,6 +182,7 @@ def test_files(tmp_path: Path) -> None:
             "confusion": (480, 420),
             "history": (600, 240),
             "reliability": (360, 390),
+            "corruptions": (235, 114),
             "samples": (235, 105),
             "predictions": (235, 114),
             "mistakes": (235, 114),
@@ -168,6 +191,7 @@ def test_files(tmp_path: Path) -> None:
             "confusion": (640, 560),
             "history": (800, 320),
             "reliability": (480, 520),
+            "corruptions": (346, 293),
             "samples": (461, 269),
             "predictions": (461, 163),
             "mistakes": (461, 151),
@@ -176,7 +200,7 @@ def test_files(tmp_path: Path) -> None:
     many = run(tmp_path / "many", ROWS, 40, is_drawn=True, columns=3, rows=1, dpi=60)
     few = run(tmp_path / "few", RIGHT, 5, is_drawn=True, columns=4, rows=2, dpi=80)
     for made, dpi in ((many, 60), (few, 80)):
-        assert made.printed == "6 figures in plots\n"
+        assert made.printed == "7 figures in plots\n"
         found = {}
         for path in made.folder.glob("plots/*.png"):
             with Image.open(path) as image:

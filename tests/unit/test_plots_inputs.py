@@ -1,5 +1,6 @@
 """What the stage plots reads: the tables and the metrics, or one line that refuses them."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,13 @@ import pytest
 
 from stages import arrays
 from stages.errors import InputError
-from stages.plots.__main__ import main, read_calibration_error, read_history, read_predictions
+from stages.plots.__main__ import main
+from stages.plots.inputs import (
+    read_calibration_error,
+    read_corruptions,
+    read_history,
+    read_predictions,
+)
 from tests.project import Params
 
 MISSING = "missing; `dvc repro` makes it"
@@ -119,6 +126,49 @@ def test_metrics_too_deep(folder: Path) -> None:
     Path("metrics/evaluate.json").write_text("[" * 100_000)
     with pytest.raises(InputError, match=rf"^metrics/evaluate.json: {NONE}maximum recursion depth"):
         read_calibration_error()
+
+
+def test_accuracy_under_corruptions(folder: Path) -> None:
+    Path("metrics").mkdir()
+    rows = [("none", 1), ("jpeg_50", 0.25), ("noise_8", 0)]
+    written = [{"corruption": name, "accuracy": accuracy} for name, accuracy in rows]
+    Path("metrics/evaluate.json").write_text(json.dumps({"corruptions": written}))
+    assert [*read_corruptions().items()] == rows
+
+
+FIRST = '{"corruptions": [{"corruption": "none", "accuracy": 0.5}'
+NO_LIST = "no list of corruptions in it: "
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("[", f"{NO_LIST}Expecting value: line 1 column 2 (char 1)"),
+        ("[]", f"{NO_LIST}list indices must be integers or slices, not str"),
+        ("{}", f"{NO_LIST}'corruptions'"),
+        ("[" * 100_000, f"{NO_LIST}maximum recursion depth exceeded"),
+        (
+            '{"corruptions": []}',
+            "corruptions = []: List should have at least 1 item after validation, not 0",
+        ),
+        ('{"corruptions": 3}', "corruptions = 3: should be a valid list"),
+        (f'{FIRST}, {{"accuracy": 1}}]}}', "corruptions.1.corruption: missing"),
+        (
+            f'{FIRST}, {{"corruption": "jpeg_75", "accuracy": 1.5}}]}}',
+            "corruptions.1.accuracy = 1.5: should be less than or equal to 1",
+        ),
+        (
+            f'{FIRST}, {{"corruption": "jpeg_75", "accuracy": NaN}}]}}',
+            "corruptions.1.accuracy = nan: should be a finite number",
+        ),
+    ],
+)
+def test_damaged_corruptions(folder: Path, content: str, says: str) -> None:
+    Path("metrics").mkdir()
+    Path("metrics/evaluate.json").write_text(content)
+    with pytest.raises(InputError) as caught:
+        read_corruptions()
+    assert str(caught.value).startswith(f"metrics/evaluate.json: {says}")
 
 
 def test_everything_is_checked_before_a_figure_is_drawn(

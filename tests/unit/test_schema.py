@@ -67,6 +67,8 @@ def test_params_fit() -> None:
         ("recipes.tutorial.augmentation.flip", "yes", "recipes.tutorial.augmentation.flip"),
         ("preprocess.validation_split", 1.0, "preprocess.validation_split"),
         ("evaluate.tta", "flipped", "evaluate.tta"),
+        ("evaluate.corruptions", ["jpeg_51"], "evaluate.corruptions.0"),
+        ("evaluate.corruptions", ["jpeg_50", "jpeg_50"], "evaluate.corruptions"),
         ("plots.dpi", "high", "plots.dpi"),
         ("fetch.sources", [], "fetch.sources"),
         ("fetch.attempts", 0, "fetch.attempts"),
