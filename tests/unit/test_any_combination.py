@@ -27,6 +27,7 @@ COMBINATIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "optimizer", "schedule", "augmentation"), COMBINATIONS)
 def test_every_variable_learns(
     network: str, optimizer: str, schedule: str, augmentation: dict[str, object]

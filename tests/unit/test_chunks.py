@@ -63,6 +63,7 @@ def test_images_in_order() -> None:
 BARS = {1: [*range(5)], 2: [0, 2, 3, 4]}
 
 
+@pytest.mark.slow
 def test_steps_a_call_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does the progress bar stand still meanwhile, which leaves no chunk out."""
     recipe = tiny(

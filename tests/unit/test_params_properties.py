@@ -78,6 +78,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @searching
 @given(key=st.sampled_from(keys(PARAMS)), value=VALUES, in_flow=st.booleans())
 def test_any_value_of_any_key(
@@ -100,6 +101,7 @@ def test_any_value_of_any_key(
         assert key in message or "not valid YAML" in message, message
 
 
+@pytest.mark.slow
 @searching
 @given(text=st.text() | st.text(alphabet="{}[]:,-#&*!|>'\"%@` \n\tab01"))
 def test_any_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:

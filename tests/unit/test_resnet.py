@@ -196,6 +196,7 @@ def test_keras_alone_loads_it(folder: Path, model: keras.Model, images: Numbers)
     np.testing.assert_allclose(loaded(images), expected_answers(model, images, images), atol=2e-5)
 
 
+@pytest.mark.slow
 def test_the_deepest_one_is_built_copied_and_made_for_small_images(images: Numbers) -> None:
     model = build(images, depth=200, width=1)
     assert with_stock_layers(model).count_params() == model.count_params()

@@ -4,6 +4,7 @@ from copy import deepcopy
 from typing import Any
 
 import jsonschema
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
@@ -84,6 +85,7 @@ VALUES = st.recursive(
 ).filter(told_apart)
 
 
+@pytest.mark.slow
 @searching
 @given(key=st.sampled_from([key for key in keys_of(PARAMS) if "." in key]), value=VALUES)
 def test_any_value_of_any_key(key: str, value: Any) -> None:
@@ -130,6 +132,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.slow
 @searching
 @given(recipe=RECIPES, wrong=st.none() | st.sampled_from(REFUSED))
 def test_recipes_of_any_parts(recipe: Any, wrong: tuple[str, str, Any] | None) -> None:
