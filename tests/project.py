@@ -101,10 +101,13 @@ def small_params(raw: Path) -> Params:
     recipes["airbench_small"]["network"] |= {
         "widths": [4, 32, 32],  # From block 2b on, enough for Winograd.
         "whitening_images": 100,
+        "whitening_epochs": 2,  # One phase, since TensorFlow compiles a step for each.
     }
     recipes["airbench_small"]["augmentation"]["low_resolution_share"] = 0.0
     recipes["tutorial"]["network"] |= {"filters": [4, 4, 4], "dense_units": 8}
     recipes["resnet20"]["network"] |= {"depth": 8, "width": 4}
+    params["evaluate"]["corruptions"] = ["jpeg_75"]
+    params["plots"] = {"columns": 3, "rows": 1, "dpi": 50}
     return params
 
 
