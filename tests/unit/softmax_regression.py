@@ -93,4 +93,5 @@ def expected_rows(batches: Batches, validation: Batch) -> list[Row]:
                 "learning_rate": first_rate,
             }
         )
+    assert step == steps
     return rows
