@@ -14,7 +14,7 @@ from dvc.repo import Repo
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("fetch", "preprocess", "train", "evaluate", "plots")
 # What a user runs besides the pipeline: python -m stages.NAME.
-TOOLS = ("compare", "export", "importance", "page", "predict", "schema")
+TOOLS = ("compare", "export", "importance", "page", "predict", "schema", "sweep")
 
 Params = dict[str, Any]
 Run = subprocess.CompletedProcess[str]

@@ -4,13 +4,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.cifar10 import TEST_BATCH, read_batch
 from tests.project import assert_refused, run
 
 import keras  # isort: skip
-import tensorflow as tf  # isort: skip
 
 
 def test_exported_model_gives_the_same_answers(raw: Path, trained: Path, tmp_path: Path) -> None:
@@ -21,10 +21,11 @@ def test_exported_model_gives_the_same_answers(raw: Path, trained: Path, tmp_pat
     assert result.stdout == f"models/model.tflite: {exported.stat().st_size:,} bytes\n"
     assert [*tmp_path.rglob("*.*")] == [exported]
 
-    images = (read_batch(raw / TEST_BATCH)[0][:1000] / np.float32(255)).astype(np.float32)
+    pixels, labels = read_batch(raw / TEST_BATCH)
+    images = (pixels[:1000] / np.float32(255)).astype(np.float32)
     model = keras.saving.load_model(model_path, safe_mode=True)
     expected = model.predict(images, verbose=0)
-    interpreter = tf.lite.Interpreter(str(exported))
+    interpreter = Interpreter(str(exported))
     (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
     for count in (1, len(images)):
         interpreter.resize_tensor_input(taken["index"], (count, 32, 32, 3))
@@ -34,6 +35,8 @@ def test_exported_model_gives_the_same_answers(raw: Path, trained: Path, tmp_pat
         found = interpreter.get_tensor(given["index"])
         assert found.shape == (count, 10)
         np.testing.assert_allclose(found, expected[:count], rtol=0, atol=1e-4)
+    right = [int((answers.argmax(1) == labels[:1000]).sum()) for answers in (found, expected)]
+    assert right[0] == right[1] > 100
 
 
 def test_what_cannot_be_exported_is_refused(trained: Path, tmp_path: Path) -> None:

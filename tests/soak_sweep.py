@@ -1,0 +1,145 @@
+"""A sweep on a Ray cluster of two nodes: a worker and a node are killed; a search with pruning.
+
+Both nodes are of this machine, so a trial finds what it left behind on whichever it is tried again.
+"""
+
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.project import Project, environment_of_tests, put
+from tests.test_sweep import RATE, trains_below
+
+NODE = ["--num-cpus=1", "--object-store-memory=100000000", "--block"]
+EPOCHS = "recipes.airbench_small.epochs"
+PATIENCE = 120  # Seconds.
+
+
+@contextmanager
+def node(*arguments: str, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a node of Ray, in a process group of its own, which is killed in the end."""
+    process = subprocess.Popen(
+        ["ray", "start", *arguments, *NODE],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        kill(process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a node, all of it at once, as a machine is lost."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def wait_until(happened: Callable[[], object]) -> None:
+    """Wait until something happens."""
+    end = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.5)
+
+
+def answers(port: int) -> bool:
+    """Say whether something listens at a port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture
+def project(reproduced: Callable[[Path], Project], tmp_path: Path) -> Project:
+    """Return a project with a Git remote and a DVC remote that other machines could reach."""
+    project = reproduced(tmp_path / "project")
+    project.git("init", "--quiet", "--bare", str(tmp_path / "remote.git"))
+    project.git("remote", "add", "origin", str(tmp_path / "remote.git"))
+    project.dvc("remote", "add", "--default", "storage", str(tmp_path / "storage"))
+    project.commit("Name a storage")
+    project.dvc("push")
+    return project
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Return the environment of all nodes: the same token, a cache of their own."""
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
+    return environment_of_tests(PYTHONPATH="", XDG_CACHE_HOME=str(tmp_path / "cache"), **token)
+
+
+def test_a_worker_and_a_node_are_killed(
+    project: Project, environment: dict[str, str], tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    sweeps = tmp_path / "cache/cifar10-pipeline/sweeps"
+    with ExitStack() as nodes:
+        start = lambda *arguments: nodes.enter_context(node(*arguments, environment=environment))  # noqa: E731
+        start("--head", f"--port={port}", "--include-dashboard=false")
+        wait_until(lambda: answers(port))
+        second = start(f"--address=127.0.0.1:{port}")
+        time.sleep(10)
+        settings = ["-S", f"{RATE}=choice(0.05,0.1,0.2,-1)", "-S", f"{EPOCHS}=200"]
+        command = ["python", "-m", "tools", "sweep", "train", *settings]
+        process = subprocess.Popen(
+            [*command, "--address", f"127.0.0.1:{port}"],
+            cwd=project.folder,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        checkpoints = lambda: [*sweeps.glob("*/.dvc/tmp/checkpoints/*.npz")]  # noqa: E731
+        wait_until(lambda: len(checkpoints()) == 2)
+        trains_below(sweeps)[0].parents()[1].kill()
+        wait_until(lambda: any("going on" in log.read_text() for log in sweeps.glob("*.log")))
+        kill(second)
+        output, errors = process.communicate()
+    assert process.returncode == 1, errors
+    assert "3 done, 1 failed" in output.splitlines(), output
+    assert "Traceback" not in output + errors
+    done = dict(re.findall(rf"^(0\.\d+) +{RATE}=(\S+) ", output, re.MULTILINE))
+    assert {*done.values()} == {"0.05", "0.1", "0.2"}
+    logs = [path.read_text() for path in sweeps.glob("*.log")]
+    assert sum("going on after epoch " in log for log in logs) == 2
+    listed = project.dvc("exp", "list", "--name-only").split()
+    assert len(listed) == 3
+    # Everything of the best one is here.
+    best = re.findall(r"`dvc exp apply (\S+)`", output)
+    project.dvc("exp", "apply", *best)
+    assert (project.folder / "models/model.keras").exists()
+
+
+def test_a_search_with_pruning(project: Project) -> None:
+    params = project.params()
+    put(params, "preprocess.train_size", 2000)
+    project.write(params)
+    project.dvc("repro", "preprocess")
+    project.commit("More images")
+    interval = f"{RATE}=tag(log,interval(0.001,1))"
+    settings = ["-S", interval, "-S", f"{EPOCHS}=6", "--trials", "12", "--prune"]
+    output = project.call("python", "-m", "tools", "sweep", "train", *settings)
+    (counted,) = re.findall(r"^(\d+) done, (\d+) pruned$", output, re.MULTILINE)
+    assert sum(map(int, counted)) == 12
+    assert len(re.findall("^pruned ", output, re.MULTILINE)) == int(counted[1]) > 0
+    table = [line.split() for line in output.splitlines()[-6:-1]]
+    assert float(table[0][0]) == max(float(row[0]) for row in table)
+    # A rate of 0.001 learns next to nothing in so few steps.
+    assert float(table[0][2]) > 0.01

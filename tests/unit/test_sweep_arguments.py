@@ -1,0 +1,136 @@
+"""Arguments of a sweep, what is said of wrong ones, and what is printed of a trial."""
+
+import importlib.util
+import subprocess
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stages.errors import InputError
+from tools.sweep import repository
+from tools.sweep.__main__ import main, parse
+from tools.sweep.driver import alone, line
+from tools.sweep.trial import Source
+
+SEED = ["-S", "seed=choice(0,1)"]
+NAME = "a\N{LATIN SMALL LETTER E WITH ACUTE}.py"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([*SEED, "--prune", "--metric", "accuracy"], "--prune --metric accuracy: allowed are val_"),
+        ([*SEED, "--trials", "0"], "--trials 0: allowed is 1 or more"),
+        ([*SEED, "--cpus", "-1"], "--cpus -1: allowed is 1 or more"),
+        ([*SEED, "--gpus", "-1"], "--gpus -1.0: allowed is 0 or more"),
+        (["-S", "seed"], "-S seed: missing EQUAL"),
+        (["-S", "a=interval(0,1)", "--search", "grid"], "-S a: an interval has no grid"),
+        (SEED, "dvc.yaml: missing; run in the folder that holds it"),
+    ],
+)
+def test_refused(call: Callable[..., None], folder: Path, arguments: list[str], says: str) -> None:
+    with pytest.raises(InputError) as refused:
+        call(main, *arguments)
+    assert str(refused.value).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "-S is missing: nothing to try"),
+        ([*SEED, "--trials", "x"], "argument --trials: invalid int value: 'x'"),
+    ],
+)
+def test_arguments_of_another_form(
+    call: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    says: str,
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        call(main, *arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(f"python -m tools sweep: error: {says}\n")
+
+
+def test_defaults(call: Callable[..., None]) -> None:
+    found: list[Namespace] = []
+    call(lambda: found.append(parse()), "train", *SEED, "-S", "recipe=tutorial")
+    assert vars(found[0]) == {
+        "targets": ["train"],
+        "overrides": ["seed=choice(0,1)", "recipe=tutorial"],
+        "search": None,
+        "trials": None,
+        # Of the validation images: chosen by the test images, accuracy on them means less.
+        "metric": "val_accuracy",
+        "minimize": False,
+        "prune": False,
+        "seed": 0,
+        "cpus": None,
+        "gpus": None,
+        "address": None,
+        "remote": "origin",
+        "only": None,
+    }
+
+
+def test_packages_that_are_not_installed(
+    call: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError) as refused:
+        call(main, *SEED)
+    assert str(refused.value) == (
+        "filelock, optuna, psutil, ray: not installed; pip install -e '.[sweep]' does it"
+    )
+
+
+def test_what_a_line_says() -> None:
+    assert line("sweep-1-2", ["seed=1", "a=b"], 0.5) == "0.5       seed=1 a=b  (sweep-1-2)"
+    assert line("sweep-1-2", ["seed=1"], None) == "pruned    seed=1  (sweep-1-2)"
+    assert line("sweep-1-2", ["a=-1"], "too low") == "failed    a=-1  (sweep-1-2): too low"
+
+
+@pytest.mark.parametrize(
+    ("planned", "only", "says"),
+    [
+        ([], 0, "--only: tpe chooses by earlier trials; allowed are --search grid, random"),
+        ([{"seed": "0"}, {"seed": "1"}], 2, "--only 2: allowed is 0 to 1"),
+        ([{"seed": "0"}], -1, "--only -1: allowed is 0 to 0"),
+    ],
+)
+def test_a_trial_that_is_none_of_the_sweep(
+    planned: list[dict[str, object]], only: int, says: str
+) -> None:
+    source = Source("repository", "refs/sweeps/a", None, None, ())
+    with pytest.raises(InputError) as refused:
+        alone(source, "sweep-1", planned, {}, Namespace(only=only))
+    assert str(refused.value) == says
+
+
+def git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], check=True, text=True, capture_output=True).stdout
+
+
+def test_trials_start_from_what_is_committed(folder: Path) -> None:
+    for name in ("dvc.yaml", "params.yaml", NAME):
+        Path(name).write_text("a: 1\n")
+    Path(".dvc").mkdir()
+    with pytest.raises(InputError, match=r"^git rev-parse HEAD: not a git repository"):
+        repository.revision()
+    git("init", "--quiet")
+    git("add", "--all")
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.com")
+    git(*identity, "commit", "--quiet", "--message", "Start")
+    Path("untracked").touch()
+    assert repository.revision() == git("rev-parse", "HEAD").strip()
+    Path("params.yaml").write_text("a: 2\n")
+    Path(NAME).write_text("a: 2\n")
+    with pytest.raises(InputError) as refused:
+        repository.revision()
+    assert str(refused.value) == (
+        f"{NAME}, params.yaml: changed since the last commit, which the trials start from; "
+        "commit it or put it back"
+    )

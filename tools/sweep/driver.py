@@ -1,0 +1,152 @@
+"""The sweep itself: starts trials, says what comes of each, and in the end which were the best."""
+
+import argparse
+import os
+import sys
+from collections import Counter
+from contextlib import redirect_stdout
+
+import pandas as pd
+from optuna.trial import TrialState
+from tqdm import tqdm
+
+from stages.errors import InputError, Interrupted
+from tools.sweep import repository, space, trial
+from tools.sweep.search import Search, digest
+from tools.sweep.space import Values, as_overrides
+from tools.sweep.trial import Source, TrialError
+
+TRIALS = 20  # Where no grid says how many.
+BEST = 5
+
+
+def sweep(arguments: argparse.Namespace) -> int:
+    """Run what is left of a sweep and return the exit code: 1 where a trial failed.
+
+    Raises:
+        InputError: an argument, the repository or the cluster is not as it must be.
+    """
+    spanned = space.parse(arguments.overrides)
+    method = arguments.search or ("tpe" if space.has_intervals(spanned) else "grid")
+    planned: list[Values] = []
+    if method == "grid":
+        planned = space.grid(spanned)[: arguments.trials]
+    elif method == "random":
+        planned = space.random(spanned, arguments.trials or TRIALS, arguments.seed)
+    facts = [arguments.overrides, arguments.targets, arguments.metric, method, arguments.seed]
+    name = f"sweep-{digest(repository.revision(), *facts)}"
+    remote = arguments.remote if arguments.address else None
+    source = repository.source(name, remote, tuple(arguments.targets))
+    known = repository.experiments(arguments.metric)
+    if arguments.only is not None:
+        return alone(source, name, planned, known, arguments)
+    count = len(planned) or arguments.trials or TRIALS
+    search = Search(name, spanned, planned, count, arguments.seed, arguments.minimize)
+    ends = together(source, search, known, arguments)
+    counted = [f"{ends[what]} {what}" for what in ("done", "pruned", "failed") if ends[what]]
+    print(", ".join(counted) or "nothing left to try")
+    best = search.best(BEST)
+    if best:
+        rows = [{arguments.metric: value, "experiment": n, **values} for n, value, values in best]
+        fixed = [key for key, values in spanned.items() if values.single()]
+        print(pd.DataFrame(rows).drop(columns=fixed).to_string(index=False))
+        print(f"`dvc exp apply {best[0][0]}` brings the best one into the workspace")
+    return int(ends["failed"] > 0)
+
+
+def alone(
+    source: Source,
+    name: str,
+    planned: list[Values],
+    known: dict[str, float],
+    arguments: argparse.Namespace,
+) -> int:
+    """Run one trial, unless its experiment is known; return the exit code.
+
+    Raises:
+        InputError: there is no trial of that number.
+    """
+    if not planned:
+        raise InputError("--only: tpe chooses by earlier trials; allowed are --search grid, random")
+    if not 0 <= arguments.only < len(planned):
+        raise InputError(f"--only {arguments.only}: allowed is 0 to {len(planned) - 1}")
+    overrides = as_overrides(planned[arguments.only])
+    experiment = f"{name}-{digest(overrides)}"
+    outcome: float | str
+    try:
+        outcome = known.get(experiment) or trial.run(
+            source, experiment, overrides, arguments.metric
+        )
+    except TrialError as error:
+        outcome = str(error)
+    print(line(experiment, overrides, outcome))
+    return int(isinstance(outcome, str))
+
+
+def together(
+    source: Source, search: Search, known: dict[str, float], arguments: argparse.Namespace
+) -> Counter[str]:
+    """Run all trials that are left, as many at once as fit; return how many ended in which way."""
+    # Ray, which takes two seconds to import.
+    from tools.sweep import cluster
+
+    ends: Counter[str] = Counter()
+    shown = sys.stdout
+    # Where a machine is lost, Ray prints its log.
+    with (
+        open(os.devnull, "w") as nothing,
+        redirect_stdout(nothing),
+        cluster.connected(arguments.address),
+        cluster.signals_kept() as signals,
+    ):
+        needed = cluster.needs(arguments.cpus, arguments.gpus)
+        running = cluster.Running(source, arguments.metric, needed, arguments.prune)
+        done = search.count - search.left
+        bar = tqdm(total=search.count, initial=done, unit="trial", dynamic_ncols=True)
+
+        def end(name: str, outcome: float | str | None) -> None:
+            """Tell of a trial's end: its metric, why it failed, or None, that it was given up."""
+            if isinstance(outcome, float) and arguments.address and name not in known:
+                try:
+                    repository.pull(arguments.remote, name)
+                except InputError as error:
+                    outcome = str(error)
+            bar.write(line(name, search.overrides(name), outcome), file=shown)
+            value, state, what = None, TrialState.PRUNED, "pruned"
+            if isinstance(outcome, str):
+                state, what = TrialState.FAIL, "failed"
+            elif outcome is not None:
+                value, state, what = outcome, TrialState.COMPLETE, "done"
+            search.end(name, value, state)
+            ends[what] += 1
+            bar.update()
+            for _, value, values in search.best(1):
+                bar.set_postfix_str(f"best {value:g}: {' '.join(as_overrides(values))}")
+
+        try:
+            while True:
+                while not running.is_full() and (name := search.start()):
+                    if name in known:
+                        end(name, known[name])
+                    else:
+                        running.start(name, search.overrides(name))
+                if not running.tasks:
+                    return ends
+                if signals:
+                    raise Interrupted(signals[0])
+                for name, outcome in running.ended():
+                    end(name, outcome)
+                for name, epoch, row in running.epochs():
+                    if search.is_hopeless(name, epoch, row[arguments.metric]):
+                        running.stop(name)
+                        end(name, None)
+        finally:
+            running.stop()
+            bar.close()
+
+
+def line(name: str, overrides: list[str], outcome: float | str | None) -> str:
+    """Return what became of a trial: its metric, why it failed, or None, that it was given up."""
+    what = {str: "failed", float: f"{outcome}", type(None): "pruned"}[type(outcome)]
+    why = f": {outcome}" if isinstance(outcome, str) else ""
+    return f"{what:8}  {' '.join(overrides)}  ({name}){why}"

@@ -1,0 +1,102 @@
+"""The repository that a sweep starts from: what it must have, and what DVC knows of experiments."""
+
+import subprocess
+from pathlib import Path
+
+import dvc.api
+import pandas as pd
+
+from stages.errors import InputError
+from tools.sweep.search import FOLDER
+from tools.sweep.trial import Source, reason
+
+REFERENCES = "refs/sweeps"
+
+
+def git(*arguments: str) -> str:
+    """Return what a Git command prints.
+
+    Raises:
+        InputError: it failed.
+    """
+    return call("git", *arguments)
+
+
+def call(*command: str) -> str:
+    """Return what a command prints.
+
+    Raises:
+        InputError: it failed.
+    """
+    done = subprocess.run(command, text=True, capture_output=True)
+    if done.returncode:
+        raise InputError(f"{' '.join(command[:3])}: {reason(done.stderr or done.stdout)}")
+    return done.stdout.strip()
+
+
+def revision() -> str:
+    """Return the commit whose parameters the trials change.
+
+    Raises:
+        InputError: this is not the repository's top folder, or it has changes that trials would
+            not see.
+    """
+    if not Path(".dvc").is_dir() or not Path("dvc.yaml").exists():
+        raise InputError("dvc.yaml: missing; run in the folder that holds it")
+    commit = git("rev-parse", "HEAD")
+    changed = git("-c", "core.quotePath=false", "diff", "--name-only", "HEAD").splitlines()
+    if changed:
+        raise InputError(
+            f"{', '.join(changed)}: changed since the last commit, which the trials start from; "
+            "commit it or put it back"
+        )
+    return commit
+
+
+def source(name: str, remote: str | None, targets: tuple[str, ...]) -> Source:
+    """Return where the trials of a sweep come from, with the commit put there.
+
+    Args:
+        name: of the sweep.
+        remote: the Git remote that other machines reach; None is this folder.
+        targets: the stages to run.
+
+    Raises:
+        InputError: the remote is missing or refuses, or there is no storage to share results by.
+    """
+    address = git("remote", "get-url", remote) if remote else str(Path.cwd())
+    if remote and Path(address).exists():
+        address = str(Path(address).resolve())
+    if remote:
+        try:
+            # Clones see what is committed.
+            call("dvc", "config", "--project", "core.remote")
+        except InputError:
+            raise InputError(
+                "no DVC remote, by which machines share results; "
+                "`dvc remote add --default NAME ADDRESS` names one, then commit it"
+            ) from None
+    cache = None if remote else call("dvc", "cache", "dir")
+    reference = f"{REFERENCES}/{name}"
+    git("push", "--quiet", "--force", address, f"HEAD:{reference}")
+    folder = None if remote else str(FOLDER.resolve() / name)
+    return Source(address, reference, folder, cache, targets)
+
+
+def experiments(metric: str) -> dict[str, float]:
+    """Return the metric of each experiment that is derived from HEAD and has it, by its name."""
+    table = pd.DataFrame(dvc.api.exp_show())
+    if metric not in table:
+        return {}
+    values = pd.to_numeric(table[metric], errors="coerce")
+    known = table[(table["typ"] != "baseline") & values.notna()].index
+    return {str(table["Experiment"][row]): float(values[row]) for row in known}
+
+
+def pull(remote: str, name: str) -> None:
+    """Bring an experiment here, with its results.
+
+    Raises:
+        InputError: it cannot be had.
+    """
+    call("dvc", "exp", "pull", "--force", remote, name)
