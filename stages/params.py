@@ -1,5 +1,7 @@
 """Reads params.yaml and checks it against the typed parameters that each stage keeps beside it."""
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, get_args
@@ -89,8 +91,7 @@ def document() -> dict[str, Any]:
         )
     for name in content:
         if name not in TOP_LEVEL:
-            shown, allowed = on_one_line(name), ", ".join(TOP_LEVEL)
-            raise InputError(f"{PATH}: {shown}: unknown key; allowed are {allowed}")
+            raise InputError(f"{PATH}: {on_one_line(name)}: {unknown(name, TOP_LEVEL)}")
     return content
 
 
@@ -100,13 +101,13 @@ def on_one_line(key: object) -> str:
 
 
 def explain(key: str, schema: Any, error: ValidationError) -> str:
-    """Put the first problem that pydantic found, and how many more there are, into one line."""
-    first = error.errors(include_url=False)[0]
+    """Put the first problem that pydantic found, and the keys of the others, into one line."""
+    first, *others = error.errors(include_url=False)
     keys, section = find(schema, first["loc"])
     where = on_one_line(".".join([key, *keys]))
     if first["type"] == "extra_forbidden":
-        allowed = ", ".join(section.model_fields)
-        line = f"{where} = {first['input']!r}: unknown key; allowed are {allowed}"
+        says = unknown(keys[-1], section.model_fields)
+        line = f"{where} = {first['input']!r}: {says}"
     elif first["type"] == "missing":
         line = f"{where}: missing"
     elif first["type"] == "union_tag_not_found":
@@ -120,8 +121,15 @@ def explain(key: str, schema: Any, error: ValidationError) -> str:
     else:
         reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
         line = f"{where} = {first['input']!r}: {reason}"
-    more = error.error_count() - 1
-    return f"{line} (and {more} more)" if more else line
+    more = [on_one_line(".".join(find(schema, other["loc"])[0])) for other in others]
+    return f"{line} (and {len(more)} more: {', '.join(more)})" if more else line
+
+
+def unknown(key: object, allowed: Iterable[str]) -> str:
+    """Say that there is no such key, which one may have been meant, and which there are."""
+    meant = difflib.get_close_matches(str(key), allowed, n=1)
+    hint = f"did you mean {meant[0]}? " if meant else ""
+    return f"unknown key; {hint}allowed are {', '.join(allowed)}"
 
 
 def find(schema: Any, location: tuple[str | int, ...]) -> tuple[list[str], Any]:

@@ -49,7 +49,7 @@ ONE = '{"cluster": {"worker": ["one:1"]}, "task": {"type": "worker", "index": 0}
 REFUSED = {
     "x": "TF_CONFIG = 'x': Invalid JSON: expected value at line 1 column 1",
     "[]": "TF_CONFIG = []: should be a mapping",
-    "{}": "TF_CONFIG.cluster: missing (and 1 more)",
+    "{}": "TF_CONFIG.cluster: missing (and 1 more: task)",
     "{CLUSTER}": "TF_CONFIG.task: missing",
     '{"cluster": {"ps": ["one:1"]}, TASK}': (
         "TF_CONFIG.cluster.ps.[key] = 'ps': should be 'chief' or 'worker'"

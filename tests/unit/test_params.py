@@ -181,23 +181,25 @@ def test_value_outside_of_a_section_is_not_converted(folder: Path, text: str, va
         ({"dpi": 1}, "plots.dpi = 1: should be greater than or equal to 50"),
         (
             {"dpi": 1, "rows": 0},
-            "plots.rows = 0: should be greater than or equal to 1 (and 1 more)",
+            "plots.rows = 0: should be greater than or equal to 1 (and 1 more: dpi)",
         ),
         (
             {"dpi": 1, "rows": 0, "width": 3},
-            "plots.rows = 0: should be greater than or equal to 1 (and 2 more)",
+            "plots.rows = 0: should be greater than or equal to 1 (and 2 more: dpi, width)",
         ),
     ],
 )
-def test_further_problems_are_counted(params: Params, changes: Params, says: str) -> None:
+def test_further_problems_are_named(params: Params, changes: Params, says: str) -> None:
     params["plots"] |= changes
     write_params(Path(), params)
     assert refusal("plots", PlotsParams) == f"params.yaml: {says}"
 
 
-def test_several_problems_are_counted(folder: Path) -> None:
+def test_several_problems_are_named(folder: Path) -> None:
     Path("params.yaml").write_text("preprocess: {train_size: 0, test_size: 0}\n")
-    with pytest.raises(InputError, match=r"train_size = 0: .* \(and 2 more\)$"):
+    with pytest.raises(
+        InputError, match=r"train_size = 0: .* \(and 2 more: test_size, validation_split\)$"
+    ):
         read("preprocess", PreprocessParams)
 
 
@@ -255,9 +257,9 @@ def test_sections_cannot_be_changed(params: Params) -> None:
         pytest.param("[" * 1000, "not valid YAML: maximum recursion depth exceeded", id="brackets"),
         ("- seed", f"found ['seed']; allowed is a mapping of {KEYS}"),
         ("", f"found None; allowed is a mapping of {KEYS}"),
-        ("sede: 1", f"sede: unknown key; allowed are {KEYS}"),
+        ("sede: 1", f"sede: unknown key; did you mean seed? allowed are {KEYS}"),
         ("3: 1", f"3: unknown key; allowed are {KEYS}"),
-        ('"se\\nde": 1', f"'se\\nde': unknown key; allowed are {KEYS}"),
+        ('"se\\nde": 1', f"'se\\nde': unknown key; did you mean seed? allowed are {KEYS}"),
         ('"größe": 1', f"größe: unknown key; allowed are {KEYS}"),
         ('"gr\\u200bö": 1', f"'gr\\u200b\\xf6': unknown key; allowed are {KEYS}"),
     ],

@@ -69,12 +69,15 @@ def test_a_recipe_that_is_off_may_be_wrong(params: Params) -> None:
             {"recipe": "vgg", "recipes": "a vgg"},
             "recipe = 'vgg': none of recipes; allowed are its keys",
         ),
-        ({"recipe": "a", "recipes": {"a": {}}}, "recipes.a.network: missing (and 4 more)"),
+        (
+            {"recipe": "a", "recipes": {"a": {}}},
+            "recipes.a.network: missing (and 4 more: optimizer, schedule, batch_size, epochs)",
+        ),
         ({"recipe": "a", "recipes": {"a": None}}, "recipes.a = None: should be a mapping"),
         (
             {"recipe": "a", "recipes": {"a": {"network": {"name": "vgg"}}}},
             "recipes.a.network.name = 'vgg': allowed are 'tutorial', 'airbench', 'resnet' "
-            "(and 4 more)",
+            "(and 4 more: optimizer, schedule, batch_size, epochs)",
         ),
         ({"recipes": {}}, "recipe: missing"),
         ({"recipe": "a"}, "recipe = 'a': none of recipes; allowed are its keys"),

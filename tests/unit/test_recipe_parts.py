@@ -116,5 +116,5 @@ def test_wrong_values_of_others_keys_are_not_counted(folder: Path) -> None:
     recipe = LEAST | {"network": {"name": "resnet", "filters": 0, "depth": 9, "colour": 1}}
     assert refusal(recipe) == (
         ".network.depth = 9: allowed are 6 n + 2, for example 8, 14, 20, 32, 44, 56 and 110 "
-        "(and 1 more)"
+        "(and 1 more: network.colour)"
     )
