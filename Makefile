@@ -14,6 +14,8 @@ unexport PYTHONSAFEPATH
 
 repro: $(INSTALLED)
 	dvc repro
+	@git diff --quiet HEAD -- dvc.lock metrics plots 2> /dev/null || \
+	    echo 'Commit these results to compare later ones with: git commit -am "Baseline"'
 
 # DVC's page of plots, offline too, in the browser where there is one.
 plots: $(INSTALLED)

@@ -1,5 +1,6 @@
 """How a stage ends before its time: one line on standard error, no traceback, an exit code."""
 
+import argparse
 import os
 import signal
 import sys
@@ -65,8 +66,17 @@ def interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
     threading.Timer(PAUSE, os.kill, (os.getpid(), number)).start()
 
 
-def exit_with_message(main: Callable[[], None]) -> None:
-    """Run the entry point of a stage; turn an expected failure into one line and an exit code."""
+def exit_with_message(main: Callable[[], None], purpose: str | None = None) -> None:
+    """Run the entry point of a stage; turn an expected failure into one line and an exit code.
+
+    Args:
+        main: the entry point.
+        purpose: what `--help` says of a stage, which takes no other arguments; None for a program
+            that reads its arguments itself.
+    """
+    if purpose is not None:
+        name = f"python -m {sys.modules['__main__'].__package__}"
+        argparse.ArgumentParser(prog=name, description=purpose).parse_args()
     # PYTHONWARNINGS=error is for programs whose every library is their author's.
     warnings.filters = [action for action in warnings.filters if action[0] != "error"]
     before = {number: signal.signal(number, interrupt) for number in SIGNALS}

@@ -10,6 +10,8 @@ from typing import Any
 
 def main() -> None:
     name, report = sys.argv[1:]
+    # A stage takes no arguments.
+    del sys.argv[1:]
     folder = Path.cwd()
     sys.path.insert(0, str(folder))
     files: set[str] = set()

@@ -43,4 +43,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    exit_with_message(main)
+    exit_with_message(main, __doc__)

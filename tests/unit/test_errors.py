@@ -129,6 +129,28 @@ def test_success_returns_and_its_output_is_written(standard_output: BytesIO) -> 
     assert standard_output.getvalue() == b"done\n"
 
 
+@pytest.mark.parametrize(
+    ("argument", "code", "says"),
+    [
+        ("--help", 0, "usage: python -m stages.plots [-h]\n\nDraws.\n\noptions:\n"),
+        ("x", 2, "error: unrecognized arguments: x\n"),
+    ],
+)
+def test_a_stage_takes_no_arguments(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    argument: str,
+    code: int,
+    says: str,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["stages/plots/__main__.py", argument])
+    monkeypatch.setattr(sys.modules["__main__"], "__package__", "stages.plots")
+    with pytest.raises(SystemExit) as left:
+        exit_with_message(raising(AssertionError("it ran")), "Draws.")
+    assert left.value.code == code
+    assert says in "".join(capsys.readouterr())
+
+
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_signal_ends_by_way_of_every_finally(
     capsys: pytest.CaptureFixture[str], number: signal.Signals

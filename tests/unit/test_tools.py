@@ -22,6 +22,7 @@ importance  Show how the parameters of experiments affect a metric.
 page        Let DVC's page of plots work offline.
 predict     Classify pictures with the trained model.
 schema      Print the JSON schema of params.yaml, by which editors complete and check it.
+sweep       Try many values of parameters at once and list the best.
 """
 
 
@@ -80,7 +81,7 @@ def test_unknown_name_is_refused(
 ) -> None:
     with pytest.raises(InputError) as caught:
         call(main, name, "compare")
-    allowed = "compare, export, importance, page, predict, schema"
+    allowed = "compare, export, importance, page, predict, schema, sweep"
     assert str(caught.value) == f"{name!r}: no tool; allowed are {allowed}"
     assert not runs
 

@@ -49,7 +49,8 @@ def test_the_recipe_is_trained_on_the_arrays(
         ),
         (
             {"recipe": "a", "recipes": {"a": {}}},
-            "params.yaml: recipes.a.network: missing (and 4 more: optimizer, schedule, batch_size, epochs)",
+            "params.yaml: recipes.a.network: missing "
+            "(and 4 more: optimizer, schedule, batch_size, epochs)",
         ),
         ({}, "data/processed/train/images.npy: missing; `dvc repro preprocess` makes it"),
     ],
