@@ -53,13 +53,18 @@ def test_noise_is_gaussian(corruption: Corruption, deviation: float) -> None:
     # Rounding adds a twelfth of a level to the variance.
     assert added.std() == pytest.approx((deviation**2 + 1 / 12) ** 0.5, rel=4 / (2 * count) ** 0.5)
     within = np.mean(np.abs(added) <= deviation)
-    share = {8: 0.7119, 20: 0.6946}[
-        int(deviation)
-    ]  # Of the normal distribution, half a level more.
+    # Of the normal distribution, half a level more.
+    share = {8: 0.7119, 20: 0.6946}[int(deviation)]
     assert within == pytest.approx(share, abs=0.01)
     # No pixel, colour or image has another's.
     pairs = [(added[1:], added[:-1]), (added[..., 1:], added[..., :-1])]
     assert all(abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.02 for a, b in pairs)
+
+
+def test_noise_is_what_numpy_draws_first() -> None:
+    grey = np.full((2, 32, 32, 3), 100 / 255, np.float32)
+    drawn = np.random.default_rng(0).standard_normal(grey.shape, np.float32)
+    np.testing.assert_array_equal(levels(corrupted(grey, "noise_20")), np.rint(100 + 20 * drawn))
 
 
 def test_noise_ends_at_black_and_white() -> None:

@@ -118,6 +118,7 @@ def unchanged() -> Callable[[str], Unchanged]:
     return cache(Unchanged)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: " ".join(filter(None, key)))
 def test_each_key_changes_the_training(unchanged: Callable[[str], Unchanged], key: Key) -> None:
     name = KEYS[key]

@@ -1,6 +1,7 @@
 """Try many values of parameters at once and list the best.
 
-Each trial is an experiment of DVC, on a processor or GPU of its own. Values are named as for `dvc exp run`; an interval is searched:
+Each trial is an experiment of DVC, on a processor or GPU of its own. Values are named as for
+`dvc exp run`; an interval is searched:
 
   -S 'seed=choice(0,1,2)' -S 'recipes.airbench_small.epochs=range(5,9)'
   -S 'recipes.airbench_small.optimizer.kernel_learning_rate=tag(log,interval(0.05,0.5))'

@@ -21,7 +21,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 PAUSE = 0.2  # Seconds between two looks at a running trial.
-HISTORY = "plots/history.csv"
+HISTORY, METRICS = "plots/history.csv", "metrics/*.json"
 # Ray sets it to the number of processors that it has allotted; the training counts them itself.
 THREADS = "OMP_NUM_THREADS"
 
@@ -83,13 +83,14 @@ def run(
     folder = home(source)
     clone, log = folder / name, folder / f"{name}.log"
     end_processes(clone)
-    make_clone(source, clone)
+    is_new = make_clone(source, clone)
     sets = [word for override in overrides for word in ("-S", override)]
     pull = [] if source.cache else ["--pull"]
-    # A name that a killed try has already given to an experiment is given anew.
-    command = ["dvc", "exp", "run", *pull, "--force", "--name", name, *sets, *source.targets]
-    with own_processors(processors, folder) as own:
-        watch(command, clone, log, own, report)
+    command = ["dvc", "exp", "run", *pull, "--name", name, *sets, *source.targets]
+    # An earlier try may have come to the end of the experiment.
+    if is_new or name not in call(["dvc", "exp", "list", "--name-only"], clone).split():
+        with own_processors(processors, folder) as own:
+            watch(command, clone, log, own, report)
     value = read_metric(clone, metric)
     keep = ["--no-cache"] if source.cache else []
     call(["dvc", "exp", "push", "--force", *keep, "origin", name], clone)
@@ -108,11 +109,11 @@ def home(source: Source) -> Path:
     return folder
 
 
-def make_clone(source: Source, clone: Path) -> None:
-    """Check the commit out in a folder of its own, unless an earlier try has done so."""
+def make_clone(source: Source, clone: Path) -> bool:
+    """Check the commit out in a folder of its own; return False where that was done before."""
     ready = clone / ".git/checked-out"
     if ready.exists():
-        return
+        return False
     shutil.rmtree(clone, ignore_errors=True)
     clone.mkdir()
     call(["git", "init", "--quiet"], clone)
@@ -120,12 +121,13 @@ def make_clone(source: Source, clone: Path) -> None:
     call(["git", "fetch", "--quiet", "origin", source.reference], clone)
     call(["git", "checkout", "--quiet", "--detach", "FETCH_HEAD"], clone)
     cache = source.cache or str(clone.parent / "cache")
-    call(["dvc", "cache", "dir", "--local", cache], clone)
     # A copy of the arrays for each trial would fill the disk.
-    call(["dvc", "config", "--local", "cache.type", "reflink,hardlink,symlink"], clone)
+    links = "reflink,hardlink,symlink"
+    (clone / ".dvc/config.local").write_text(f'[cache]\n    dir = {cache}\n    type = "{links}"\n')
     if source.cache:
         call(["dvc", "checkout", "--quiet", "--allow-missing"], clone)
     ready.touch()
+    return True
 
 
 def watch(
@@ -203,11 +205,10 @@ def read_metric(clone: Path, metric: str) -> float:
     Raises:
         TrialError: there is none of that name.
     """
-    shown = json.loads(call(["dvc", "metrics", "show", "--json"], clone))
     numbers = {
         name: value
-        for file in shown[""]["data"].values()
-        for name, value in file["data"].items()
+        for file in sorted(clone.glob(METRICS))
+        for name, value in json.loads(file.read_text()).items()
         if isinstance(value, int | float)
     }
     if metric not in numbers:
