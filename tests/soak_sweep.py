@@ -21,7 +21,7 @@ from tests.test_sweep import RATE, trains_below
 
 NODE = ["--num-cpus=1", "--object-store-memory=100000000", "--block"]
 EPOCHS = "recipes.airbench_small.epochs"
-PATIENCE = 120  # Seconds.
+PATIENCE = 300  # Seconds.
 
 
 @contextmanager
