@@ -6,7 +6,7 @@ import pytest
 from dvc.utils.hydra import get_hydra_sweeps
 
 from stages.errors import InputError
-from tools.sweep.space import as_overrides, grid, has_intervals, parse, random
+from tools.sweep.space import Values, as_overrides, grid, has_intervals, parse, random
 
 GRIDS = [
     ["seed=choice(0,1,2)"],
@@ -22,6 +22,12 @@ GRIDS = [
 def test_the_grid_is_that_of_dvc(overrides: list[str]) -> None:
     expected = [sweep["params.yaml"] for sweep in get_hydra_sweeps({"params.yaml": overrides})]
     assert [as_overrides(values) for values in grid(parse(overrides))] == expected
+
+
+def test_drawn_numbers_are_written_with_four_digits() -> None:
+    values: Values = {"a": 0.17117789, "b": 1e-5 / 3, "c": 12, "d": "1.23456", "e": 1.0}
+    expected = ["a=0.1712", "b=3.333e-06", "c=12", "d=1.23456", "e=1"]
+    assert as_overrides(values) == expected
 
 
 def test_a_value_named_twice_is_tried_once() -> None:

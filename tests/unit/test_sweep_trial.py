@@ -5,10 +5,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from queue import SimpleQueue
 
 import psutil
 import pytest
+import ray
 
+from tools.sweep import trial
 from tools.sweep.trial import (
     Source,
     TrialError,
@@ -124,16 +127,16 @@ time.sleep(0.5)
 history.write_text({HISTORY!r} + "2,0.25,0.5\\n")
 time.sleep(0.5)
 """
-    told: list[tuple[int, dict[str, float]]] = []
+    told: SimpleQueue[tuple[str, int, dict[str, float]]] = SimpleQueue()
     processor = min(os.sched_getaffinity(0))
     log = tmp_path / "a.log"
     log.write_text("before\n")
     command = [sys.executable, "-c", script]
-    watch(command, tmp_path, log, {processor}, lambda epoch, row: told.append((epoch, row)))
-    assert told == [
-        (1, {"epoch": 1, "loss": 0.5, "val_accuracy": 0.25}),
-        (2, {"epoch": 2, "loss": 0.25, "val_accuracy": 0.5}),
-    ]
+    watch(command, tmp_path, log, {processor}, told)
+    name = tmp_path.name
+    assert told.get() == (name, 1, {"epoch": 1, "loss": 0.5, "val_accuracy": 0.25})
+    assert told.get() == (name, 2, {"epoch": 2, "loss": 0.25, "val_accuracy": 0.5})
+    assert told.empty()
     assert log.read_text() == f"before\n[{processor}]\n"
 
 
@@ -155,11 +158,36 @@ pathlib.Path("plots/history.csv").write_text({HISTORY!r})
 child.wait()
 """
 
-    def give_up(epoch: int, row: dict[str, float]) -> None:
-        raise KeyboardInterrupt
+    class GiveUp:
+        def put(self, item: tuple[str, int, dict[str, float]]) -> None:
+            raise KeyboardInterrupt
 
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        watch([sys.executable, "-c", script], tmp_path, tmp_path / "a.log", set(), give_up)
+        watch([sys.executable, "-c", script], tmp_path, tmp_path / "a.log", set(), GiveUp())
     assert time.monotonic() - start < 20
     assert not [p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] == str(tmp_path)]
+
+
+def test_a_machine_without_the_project_can_run_a_trial(tmp_path: Path) -> None:
+    ray.cloudpickle.register_pickle_by_value(trial)
+    try:
+        sent = ray.cloudpickle.dumps((trial.attempt, source(str(tmp_path / "a"))))
+    finally:
+        ray.cloudpickle.unregister_pickle_by_value(trial)
+    (tmp_path / "sent").write_bytes(sent)
+    script = (
+        "import pickle; f, s = pickle.load(open('sent', 'rb')); print(f(s, 'b', [], 'c', 0, None))"
+    )
+    command = [sys.executable, "-P", "-c", script]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (
+        "git fetch --quiet: 'repository' does not appear to be a git repository\n"
+    )

@@ -20,7 +20,7 @@ from ray.util.queue import Queue
 from stages.errors import SIGNALS, InputError, in_one_line
 from stages.processors import usable
 from tools.sweep import trial
-from tools.sweep.trial import Source, TrialError
+from tools.sweep.trial import Source
 
 # What a training takes at most, for Ray not to start more than the memory holds.
 MEMORY = 4 * 1024**3
@@ -115,20 +115,6 @@ def slots(needed: dict[str, float]) -> int:
     )
 
 
-@ray.remote
-def run_trial(
-    source: Source,
-    name: str,
-    overrides: list[str],
-    metric: str,
-    processors: int,
-    reports: Queue | None,
-) -> float:
-    """Run a trial, and put each of its epochs into the queue."""
-    report = (lambda epoch, row: reports.put((name, epoch, row))) if reports else None
-    return trial.run(source, name, overrides, metric, processors, report)
-
-
 class Running:
     """The trials that run on the cluster, by the name of their experiment."""
 
@@ -142,12 +128,13 @@ class Running:
         """Start a trial as soon as a machine is free."""
         # Without a GPU of its own, a trial shares the machine's processors with others.
         processors = 0 if self.needed["GPU"] else int(self.needed["CPU"])
-        task = run_trial.options(
+        attempt = ray.remote(
             num_cpus=self.needed["CPU"],
             num_gpus=self.needed["GPU"],
             memory=self.needed["memory"],
             max_retries=RETRIES,
-        ).remote(self.source, name, overrides, self.metric, processors, self.reports)
+        )(trial.attempt)
+        task = attempt.remote(self.source, name, overrides, self.metric, processors, self.reports)
         self.tasks[task] = name
 
     def is_full(self) -> bool:
@@ -177,9 +164,5 @@ def result(task: Any) -> float | str:
     """Return the metric of a task that has ended, or why it failed, on one line."""
     try:
         return ray.get(task)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, TrialError):
-            return str(error.cause)
-        return in_one_line(str(error).strip().rpartition("\n")[2])
     except ray.exceptions.RayError as error:
-        return in_one_line(str(error).strip().partition("\n")[0])
+        return in_one_line(str(error).strip().rpartition("\n")[2])

@@ -13,8 +13,8 @@ from tqdm import tqdm
 from stages.errors import InputError, Interrupted
 from tools.sweep import repository, space, trial
 from tools.sweep.search import Search, digest
-from tools.sweep.space import Values, as_overrides
-from tools.sweep.trial import Source, TrialError
+from tools.sweep.space import Values, as_overrides, written
+from tools.sweep.trial import Source
 
 TRIALS = 20  # Where no grid says how many.
 BEST = 5
@@ -47,7 +47,11 @@ def sweep(arguments: argparse.Namespace) -> int:
     print(", ".join(counted) or "nothing left to try")
     best = search.best(BEST)
     if best:
-        rows = [{arguments.metric: value, "experiment": n, **values} for n, value, values in best]
+        rows = [
+            {arguments.metric: value, "experiment": experiment}
+            | {key: written(value) for key, value in values.items()}
+            for experiment, value, values in best
+        ]
         fixed = [key for key, values in spanned.items() if values.single()]
         print(pd.DataFrame(rows).drop(columns=fixed).to_string(index=False))
         print(f"`dvc exp apply {best[0][0]}` brings the best one into the workspace")
@@ -72,13 +76,9 @@ def alone(
         raise InputError(f"--only {arguments.only}: allowed is 0 to {len(planned) - 1}")
     overrides = as_overrides(planned[arguments.only])
     experiment = f"{name}-{digest(overrides)}"
-    outcome: float | str
-    try:
-        outcome = known.get(experiment) or trial.run(
-            source, experiment, overrides, arguments.metric
-        )
-    except TrialError as error:
-        outcome = str(error)
+    outcome = known.get(experiment) or trial.attempt(
+        source, experiment, overrides, arguments.metric, 0, None
+    )
     print(line(experiment, overrides, outcome))
     return int(isinstance(outcome, str))
 

@@ -91,6 +91,11 @@ def random(space: Space, count: int, seed: int) -> list[Values]:
     return [study.ask(space).params for _ in range(count)]
 
 
+def written(value: object) -> str:
+    """Return a value as it is written in params.yaml: of a drawn number, four digits say enough."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def as_overrides(values: Values) -> list[str]:
     """Return `KEY=VALUE` for each key, as `dvc exp run -S` takes it."""
-    return [f"{key}={value}" for key, value in values.items()]
+    return [f"{key}={written(value)}" for key, value in values.items()]

@@ -12,10 +12,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 from filelock import FileLock, Timeout
@@ -50,8 +51,26 @@ class Source:
     targets: tuple[str, ...]
 
 
-# What is told of each finished epoch: its number and the columns of the history.
-Report = Callable[[int, dict[str, float]], None]
+class Reports(Protocol):
+    """Takes what is told of finished epochs."""
+
+    def put(self, item: tuple[str, int, dict[str, float]]) -> None:
+        """Take the name of a trial, the number of an epoch and its row of the history."""
+
+
+def attempt(
+    source: Source,
+    name: str,
+    overrides: list[str],
+    metric: str,
+    processors: int,
+    reports: Reports | None,
+) -> float | str:
+    """Run a trial as `run` does; return its metric, or why it failed."""
+    try:
+        return run(source, name, overrides, metric, processors, reports)
+    except TrialError as error:
+        return str(error)
 
 
 def run(
@@ -59,8 +78,8 @@ def run(
     name: str,
     overrides: list[str],
     metric: str,
-    processors: int = 0,
-    report: Report | None = None,
+    processors: int,
+    reports: Reports | None,
 ) -> float:
     """Run an experiment in a clone, bring it back to the repository, and return its metric.
 
@@ -73,7 +92,7 @@ def run(
         overrides: `KEY=VALUE` of each parameter that differs from the commit.
         metric: the name of a number in one of the metrics files.
         processors: how many to use, of its own; 0 is all, with others.
-        report: called with each epoch that the history shows.
+        reports: is told of each epoch that the history shows.
 
     Raises:
         TrialError: a command failed, or there is no such metric.
@@ -90,7 +109,7 @@ def run(
     # An earlier try may have come to the end of the experiment.
     if is_new or name not in call(["dvc", "exp", "list", "--name-only"], clone).split():
         with own_processors(processors, folder) as own:
-            watch(command, clone, log, own, report)
+            watch(command, clone, log, own, reports)
     value = read_metric(clone, metric)
     keep = ["--no-cache"] if source.cache else []
     call(["dvc", "exp", "push", "--force", *keep, "origin", name], clone)
@@ -131,7 +150,7 @@ def make_clone(source: Source, clone: Path) -> bool:
 
 
 def watch(
-    command: list[str], clone: Path, log: Path, processors: set[int], report: Report | None
+    command: list[str], clone: Path, log: Path, processors: set[int], reports: Reports | None
 ) -> None:
     """Run a command to its end, and tell of each epoch that it finishes.
 
@@ -154,11 +173,11 @@ def watch(
                 os.sched_setaffinity(process.pid, processors)
             while process.poll() is None:
                 time.sleep(PAUSE)
-                if report and history.exists() and history.stat().st_mtime_ns != before:
+                if reports and history.exists() and history.stat().st_mtime_ns != before:
                     rows = [*csv.DictReader(history.read_text().splitlines())]
                     for row in rows[told:]:
                         values = {column: float(value) for column, value in row.items()}
-                        report(int(values["epoch"]), values)
+                        reports.put((clone.name, int(values["epoch"]), values))
                     told = len(rows)
         finally:
             end_processes(clone)
