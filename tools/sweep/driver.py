@@ -33,8 +33,10 @@ def sweep(arguments: argparse.Namespace) -> int:
         planned = space.grid(spanned)[: arguments.trials]
     elif method == "random":
         planned = space.random(spanned, arguments.trials or TRIALS, arguments.seed)
-    facts = [arguments.overrides, arguments.targets, arguments.metric, method, arguments.seed]
-    name = f"sweep-{digest(repository.revision(), *facts)}"
+    # With another number of trials, the same sweep goes on.
+    facts = ("overrides", "targets", "metric", "minimize", "seed")
+    given = [getattr(arguments, fact) for fact in facts]
+    name = f"sweep-{digest(repository.revision(), method, *given)}"
     remote = arguments.remote if arguments.address else None
     source = repository.source(name, remote, tuple(arguments.targets))
     known = repository.experiments(arguments.metric)
@@ -76,9 +78,11 @@ def alone(
         raise InputError(f"--only {arguments.only}: allowed is 0 to {len(planned) - 1}")
     overrides = as_overrides(planned[arguments.only])
     experiment = f"{name}-{digest(overrides)}"
-    outcome = known.get(experiment) or trial.attempt(
-        source, experiment, overrides, arguments.metric, 0, None
-    )
+    outcome: float | str
+    if experiment in known:
+        outcome = known[experiment]
+    else:
+        outcome = trial.attempt(source, experiment, overrides, arguments.metric, 0, None)
     print(line(experiment, overrides, outcome))
     return int(isinstance(outcome, str))
 
