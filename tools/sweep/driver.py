@@ -115,7 +115,8 @@ def together(
                     repository.pull(arguments.remote, name)
                 except InputError as error:
                     outcome = str(error)
-            bar.write(line(name, search.overrides(name), outcome), file=shown)
+            bar.clear()
+            print(line(name, search.overrides(name), outcome), file=shown, flush=True)
             value, state, what = None, TrialState.PRUNED, "pruned"
             if isinstance(outcome, str):
                 state, what = TrialState.FAIL, "failed"
