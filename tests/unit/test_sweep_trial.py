@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from queue import SimpleQueue
 
 import psutil
 import pytest
@@ -29,6 +28,12 @@ HISTORY = "epoch,loss,val_accuracy\n1,0.5,0.25\n"
 HAS_AFFINITY = pytest.mark.skipif(
     not hasattr(os, "sched_getaffinity"), reason="this system ties no process to processors"
 )
+
+
+class Told(list[tuple[str, int, dict[str, float]]]):
+    """Keeps what it is told; false while it is empty, as a queue of Ray."""
+
+    put = list.append
 
 
 def source(folder: str | None) -> Source:
@@ -127,16 +132,17 @@ time.sleep(0.5)
 history.write_text({HISTORY!r} + "2,0.25,0.5\\n")
 time.sleep(0.5)
 """
-    told: SimpleQueue[tuple[str, int, dict[str, float]]] = SimpleQueue()
+    told = Told()
     processor = min(os.sched_getaffinity(0))
     log = tmp_path / "a.log"
     log.write_text("before\n")
     command = [sys.executable, "-c", script]
     watch(command, tmp_path, log, {processor}, told)
     name = tmp_path.name
-    assert told.get() == (name, 1, {"epoch": 1, "loss": 0.5, "val_accuracy": 0.25})
-    assert told.get() == (name, 2, {"epoch": 2, "loss": 0.25, "val_accuracy": 0.5})
-    assert told.empty()
+    assert told == [
+        (name, 1, {"epoch": 1, "loss": 0.5, "val_accuracy": 0.25}),
+        (name, 2, {"epoch": 2, "loss": 0.25, "val_accuracy": 0.5}),
+    ]
     assert log.read_text() == f"before\n[{processor}]\n"
 
 

@@ -148,7 +148,9 @@ class Running:
 
     def epochs(self) -> list[tuple[str, int, dict[str, float]]]:
         """Return the epochs that have ended since the last call: trial, number, history's row."""
-        return self.reports.get_nowait_batch(self.reports.size()) if self.reports else []
+        return (
+            self.reports.get_nowait_batch(self.reports.size()) if self.reports is not None else []
+        )
 
     def stop(self, name: str | None = None) -> None:
         """End a trial, or all, and wait until its commands have ended too."""

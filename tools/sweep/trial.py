@@ -173,7 +173,9 @@ def watch(
                 os.sched_setaffinity(process.pid, processors)
             while process.poll() is None:
                 time.sleep(PAUSE)
-                if reports and history.exists() and history.stat().st_mtime_ns != before:
+                # An empty queue of Ray is false.
+                is_new = history.exists() and history.stat().st_mtime_ns != before
+                if reports is not None and is_new:
                     rows = [*csv.DictReader(history.read_text().splitlines())]
                     for row in rows[told:]:
                         values = {column: float(value) for column, value in row.items()}
