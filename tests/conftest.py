@@ -32,18 +32,6 @@ DVC_FILES = [".dvc/.gitignore", ".dvc/config", *TEMPLATES]
 Making = Callable[[Path], None]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Tie each worker, and whatever it starts, to a processor of its own.
-
-    Two trainings that share two processors wait for each other's threads.
-    """
-    worker = os.environ.get("PYTEST_XDIST_WORKER")
-    if worker and hasattr(os, "sched_setaffinity"):
-        processors = sorted(os.sched_getaffinity(0))
-        number = int(worker.removeprefix("gw"))
-        os.sched_setaffinity(0, {processors[number % len(processors)]})
-
-
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str, Making], Path]:
     """Return a function that fills a folder, once for all workers; it is not to be changed then."""

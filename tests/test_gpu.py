@@ -1,5 +1,6 @@
 """What is installed and said where an NVIDIA driver answers: here, a library of one function."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -41,9 +42,12 @@ def installed_by_make(folder: Path, driver: Driver) -> list[str]:
     command = ["make", "--no-print-directory", "--dry-run", "repro", f"PYTHON={sys.executable}"]
     result = run(command, folder, LD_LIBRARY_PATH=str(driver.folder))
     assert result.returncode == 0, result.stderr
-    *steps, last = result.stdout.splitlines()
-    assert last == "dvc repro"
-    return [step.split(" -r ")[1] for step in steps if "pip install" in step]
+    steps, last, _ = result.stdout.rpartition("dvc repro\n")
+    assert last
+    installed = re.findall(r"uv pip install --python \S+ --require-hashes -r (\S+) ", steps)
+    # By pip where uv fails.
+    assert re.findall(r"\|\| \S+ -m pip install .* -r (\S+)$", steps, re.MULTILINE) == installed
+    return installed
 
 
 def test_make_installs_cudas_packages_where_a_driver_answers(
