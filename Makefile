@@ -72,7 +72,7 @@ $(PEER): benchmarks/requirements.txt
 $(VENV)/.installed: requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or \
 	    sys.exit("Python %d.%d found, 3.11 to 3.13 needed; use make PYTHON=..." % v)'
-	@echo "installing the packages into $(VENV): 0.9 GB to download, 3.4 GB on disk"
+	@echo "installing the packages into $(VENV): 1.2 GB to download, 3.3 GB on disk"
 	$(PYTHON) -m venv --clear $(VENV)
 	$(call install,$(VENV),--require-hashes -r $<)
 	@touch $@
