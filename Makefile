@@ -33,7 +33,7 @@ test: lint
 # What takes longer: twenty kills of two recipes, killed experiments, frozen machines, a cluster that
 # loses a node, edits of params.yaml.
 soak: $(INSTALLED)
-	pytest -rP tests/soak_resume.py tests/soak_replicas.py tests/soak_sweep.py
+	pytest -rP tests/soak_resume.py tests/soak_replicas.py tests/soak_sweep_*.py
 	PARAMS_EXAMPLES=5000 pytest tests/unit/test_params_properties.py
 
 # Thousands of small mistakes, each put into the stages and tools: do the tests in tests/unit see it?

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from tests.project import Project, environment_of_tests, put
-from tests.test_sweep import RATE, trains_below
+from tests.soak_sweep_alone import trains_below
+from tests.test_sweep import RATE
 
 NODE = ["--num-cpus=1", "--object-store-memory=100000000", "--block"]
 EPOCHS = "recipes.airbench_small.epochs"
