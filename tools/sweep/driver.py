@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from stages.errors import InputError, Interrupted
 from tools.sweep import repository, space, trial
-from tools.sweep.search import Search, digest
+from tools.sweep.search import Search, digest, experiment
 from tools.sweep.space import Values, as_overrides, written
 from tools.sweep.trial import Source
 
@@ -50,9 +50,9 @@ def sweep(arguments: argparse.Namespace) -> int:
     best = search.best(BEST)
     if best:
         rows = [
-            {arguments.metric: value, "experiment": experiment}
+            {arguments.metric: value, "experiment": trial_name}
             | {key: written(value) for key, value in values.items()}
-            for experiment, value, values in best
+            for trial_name, value, values in best
         ]
         fixed = [key for key, values in spanned.items() if values.single()]
         print(pd.DataFrame(rows).drop(columns=fixed).to_string(index=False))
@@ -76,14 +76,14 @@ def alone(
         raise InputError("--only: tpe chooses by earlier trials; allowed are --search grid, random")
     if not 0 <= arguments.only < len(planned):
         raise InputError(f"--only {arguments.only}: allowed is 0 to {len(planned) - 1}")
-    overrides = as_overrides(planned[arguments.only])
-    experiment = f"{name}-{digest(overrides)}"
+    values = planned[arguments.only]
+    name, overrides = experiment(name, values), as_overrides(values)
     outcome: float | str
-    if experiment in known:
-        outcome = known[experiment]
+    if name in known:
+        outcome = known[name]
     else:
-        outcome = trial.attempt(source, experiment, overrides, arguments.metric, 0, None)
-    print(line(experiment, overrides, outcome))
+        outcome = trial.attempt(source, name, overrides, arguments.metric, 0, None)
+    print(line(name, overrides, outcome))
     return int(isinstance(outcome, str))
 
 

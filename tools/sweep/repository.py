@@ -1,37 +1,28 @@
 """The repository that a sweep starts from: what it must have, and what DVC knows of experiments."""
 
-import subprocess
 from pathlib import Path
 
 import dvc.api
 import pandas as pd
 
 from stages.errors import InputError
+from tools.sweep import trial
 from tools.sweep.search import FOLDER
-from tools.sweep.trial import Source, reason
+from tools.sweep.trial import Source, TrialError
 
 REFERENCES = "refs/sweeps"
 
 
-def git(*arguments: str) -> str:
-    """Return what a Git command prints.
-
-    Raises:
-        InputError: it failed.
-    """
-    return call("git", *arguments)
-
-
 def call(*command: str) -> str:
-    """Return what a command prints.
+    """Return what a command prints in this folder.
 
     Raises:
         InputError: it failed.
     """
-    done = subprocess.run(command, text=True, capture_output=True)
-    if done.returncode:
-        raise InputError(f"{' '.join(command[:3])}: {reason(done.stderr or done.stdout)}")
-    return done.stdout.strip()
+    try:
+        return trial.call([*command], Path.cwd()).strip()
+    except TrialError as error:
+        raise InputError(str(error)) from None
 
 
 def revision() -> str:
@@ -43,8 +34,8 @@ def revision() -> str:
     """
     if not Path(".dvc").is_dir() or not Path("dvc.yaml").exists():
         raise InputError("dvc.yaml: missing; run in the folder that holds it")
-    commit = git("rev-parse", "HEAD")
-    changed = git("-c", "core.quotePath=false", "diff", "--name-only", "HEAD").splitlines()
+    commit = call("git", "rev-parse", "HEAD")
+    changed = call("git", "-c", "core.quotePath=false", "diff", "--name-only", "HEAD").splitlines()
     if changed:
         raise InputError(
             f"{', '.join(changed)}: changed since the last commit, which the trials start from; "
@@ -64,7 +55,7 @@ def source(name: str, remote: str | None, targets: tuple[str, ...]) -> Source:
     Raises:
         InputError: the remote is missing or refuses, or there is no storage to share results by.
     """
-    address = git("remote", "get-url", remote) if remote else str(Path.cwd())
+    address = call("git", "remote", "get-url", remote) if remote else str(Path.cwd())
     if remote and Path(address).exists():
         address = str(Path(address).resolve())
     if remote:
@@ -78,7 +69,7 @@ def source(name: str, remote: str | None, targets: tuple[str, ...]) -> Source:
             ) from None
     cache = None if remote else call("dvc", "cache", "dir")
     reference = f"{REFERENCES}/{name}"
-    git("push", "--quiet", "--force", address, f"HEAD:{reference}")
+    call("git", "push", "--quiet", "--force", address, f"HEAD:{reference}")
     folder = None if remote else str(FOLDER.resolve() / name)
     return Source(address, reference, folder, cache, targets)
 

@@ -26,6 +26,11 @@ def digest(*facts: Any) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:6]
 
 
+def experiment(sweep: str, values: Values) -> str:
+    """Return the name of the experiment that tries some values in a sweep."""
+    return f"{sweep}-{digest(as_overrides(values))}"
+
+
 class Search:
     """The trials of one sweep; each bears the name of its experiment."""
 
@@ -83,7 +88,7 @@ class Search:
         while self.left:
             self.left -= 1
             trial = self.study.ask(self.space)
-            name = f"{self.name}-{digest(as_overrides(trial.params))}"
+            name = experiment(self.name, trial.params)
             if name not in self.live:
                 self.live[name] = trial
                 return name
@@ -110,9 +115,7 @@ class Search:
 
     def best(self, count: int) -> list[tuple[str, float, Values]]:
         """Return name, metric and values of the best trials, the best one first."""
-        found = {
-            f"{self.name}-{digest(as_overrides(trial.params))}": trial
-            for trial in self.of(TrialState.COMPLETE)
-        }
+        done = self.of(TrialState.COMPLETE)
+        found = {experiment(self.name, trial.params): trial for trial in done}
         rows = [(name, trial.values[0], trial.params) for name, trial in found.items()]
         return sorted(rows, key=lambda row: row[1], reverse=not self.minimize)[:count]

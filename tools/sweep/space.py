@@ -53,7 +53,7 @@ def values_of(override: Override) -> BaseDistribution:
     Raises:
         ValueError: it adds or deletes a key, or its interval is empty.
     """
-    if not override.input_line or override.is_add() or override.is_delete():
+    if override.is_add() or override.is_delete():
         raise ValueError("adds or deletes a key")
     value = override.value()
     if isinstance(value, IntervalSweep):
