@@ -175,6 +175,7 @@ child.wait()
     assert not [p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] == str(tmp_path)]
 
 
+@pytest.mark.slow
 def test_a_machine_without_the_project_can_run_a_trial(tmp_path: Path) -> None:
     ray.cloudpickle.register_pickle_by_value(trial)
     try:
