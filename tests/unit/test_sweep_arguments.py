@@ -18,6 +18,47 @@ SEED = ["-S", "seed=choice(0,1)"]
 NAME = "a\N{LATIN SMALL LETTER E WITH ACUTE}.py"
 
 
+HELP = """\
+usage: python -m tools sweep [-h] [-S KEY=VALUES] [--search {grid,random,tpe}] [--trials N]
+[--metric METRIC] [--minimize] [--prune] [--seed SEED] [--cpus N] [--gpus N] [--address ADDRESS]
+[--remote REMOTE] [--only K] [STAGE ...]
+
+Try many values of parameters at once and list the best.
+
+Each trial is an experiment of DVC, on a processor or GPU of its own. Values are named as for
+`dvc exp run`; an interval is searched:
+
+  -S 'seed=choice(0,1,2)' -S 'recipes.airbench_small.epochs=range(5,9)'
+  -S 'recipes.airbench_small.optimizer.kernel_learning_rate=tag(log,interval(0.05,0.5))'
+
+The same command goes on where it was stopped.
+
+positional arguments:
+  STAGE                 stages to run; all
+
+options:
+  -h, --help            show this help message and exit
+  -S KEY=VALUES         a parameter and its values; may be given several times
+  --search {grid,random,tpe}
+                        grid: all combinations; random: some; tpe: those that promise most by the
+                        trials so far; by default grid, and tpe where a parameter has an interval
+  --trials N            how many; the whole grid, else 20
+  --metric METRIC       what to make high; val_accuracy
+  --minimize            make the metric low instead
+  --prune               give a trial up if after an epoch it is worse than the median of the others
+  --seed SEED           of the search; 0
+  --cpus N              processors of each trial; 1, or an equal share for each GPU
+  --gpus N              GPUs of each trial; 1 where there are any
+  --address ADDRESS     of a Ray cluster, HOST:PORT or auto; by default, this machine alone
+  --remote REMOTE       the Git remote that the cluster's machines reach; origin
+  --only K              run trial K alone, from 0, without Ray, as one of a job array does
+"""
+
+
+def test_the_help(help_of: Callable[[Callable[[], None]], str]) -> None:
+    assert help_of(main) == " ".join(HELP.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -73,6 +114,31 @@ def test_defaults(call: Callable[..., None]) -> None:
         "address": None,
         "remote": "origin",
         "only": None,
+    }
+
+
+def test_all_options(call: Callable[..., None]) -> None:
+    found: list[Namespace] = []
+    call(
+        lambda: found.append(parse()),
+        *(*SEED, "train", "plots", "--search", "tpe", "--trials", "1", "--metric", "val_loss"),
+        *("--minimize", "--prune", "--seed", "4", "--cpus", "1", "--gpus", "0.5"),
+        *("--address", "auto", "--remote", "other", "--only", "0"),
+    )
+    assert vars(found[0]) == {
+        "targets": ["train", "plots"],
+        "overrides": ["seed=choice(0,1)"],
+        "search": "tpe",
+        "trials": 1,
+        "metric": "val_loss",
+        "minimize": True,
+        "prune": True,
+        "seed": 4,
+        "cpus": 1,
+        "gpus": 0.5,
+        "address": "auto",
+        "remote": "other",
+        "only": 0,
     }
 
 

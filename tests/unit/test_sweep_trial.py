@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -14,12 +16,16 @@ from tools.sweep import trial
 from tools.sweep.trial import (
     Source,
     TrialError,
+    attempt,
     call,
     end_processes,
     environment,
     home,
+    make_clone,
     own_processors,
+    read_metric,
     reason,
+    run,
     watch,
 )
 
@@ -105,11 +111,13 @@ def test_reason(output: str, expected: str) -> None:
     assert reason(output) == expected
 
 
-def test_a_failed_command(tmp_path: Path) -> None:
-    assert call([sys.executable, "-c", "print('a')"], tmp_path) == "a\n"
+def test_a_failed_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    where = "import os; print(os.getcwd(), os.environ.get('OMP_NUM_THREADS'))"
+    assert call([sys.executable, "-c", where], tmp_path) == f"{tmp_path} None\n"
     script = "import sys; print('b'); print('error: c', file=sys.stderr); sys.exit(1)"
     with pytest.raises(TrialError) as failed:
-        call([sys.executable, "-c", script], tmp_path)
+        call([sys.executable, "-c", script, "more"], tmp_path)
     assert str(failed.value) == f"{sys.executable} -c {script}: c"
     with pytest.raises(TrialError, match=r": d$"):
         call([sys.executable, "-c", "import sys; print('d'); sys.exit(1)"], tmp_path)
@@ -173,6 +181,156 @@ child.wait()
         watch([sys.executable, "-c", script], tmp_path, tmp_path / "a.log", set(), GiveUp())
     assert time.monotonic() - start < 20
     assert not [p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] == str(tmp_path)]
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.com")
+    return call(["git", *identity, *arguments], folder)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Return a repository with a commit that only the sweep's reference leads to."""
+    folder = tmp_path / "repository"
+    (folder / ".dvc").mkdir(parents=True)
+    git(folder, "init", "--quiet")
+    for content in ("of the sweep", "newer"):
+        (folder / ".dvc/config").write_text(content)
+        git(folder, "add", "--all")
+        git(folder, "commit", "--quiet", "--message", content)
+        if content == "of the sweep":
+            git(folder, "update-ref", "refs/sweeps/a", "HEAD")
+    return folder
+
+
+def test_a_clone_is_of_the_commit(tmp_path: Path, repository: Path) -> None:
+    """What an earlier try has not finished is made anew; what it has is left as it is."""
+    clone = tmp_path / "clones/a"
+    (clone / "left").mkdir(parents=True)
+    given = Source(str(repository), "refs/sweeps/a", None, None, ())
+    assert make_clone(given, clone)
+    assert not (clone / "left").exists()
+    assert (clone / ".dvc/config").read_text() == "of the sweep"
+    assert git(clone, "rev-parse", "HEAD") == git(repository, "rev-parse", "refs/sweeps/a")
+    assert git(clone, "remote", "get-url", "origin").strip() == str(repository)
+    assert git(clone, "branch", "--show-current") == ""
+    assert (clone / ".dvc/config.local").read_text() == (
+        f'[cache]\n    dir = {tmp_path}/clones/cache\n    type = "reflink,hardlink,symlink"\n'
+    )
+    (clone / "kept").touch()
+    assert not make_clone(given, clone)
+    assert (clone / "kept").exists()
+
+
+def test_a_clone_beside_a_cache_has_what_is_in_it(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[tuple[list[str], Path]] = []
+
+    def noted(command: list[str], clone: Path) -> str:
+        commands.append((command, clone))
+        return call(command, clone) if command[0] == "git" else ""
+
+    monkeypatch.setattr(trial, "call", noted)
+    clone = tmp_path / "a"
+    assert make_clone(Source(str(repository), "refs/sweeps/a", None, "/cache", ()), clone)
+    assert "    dir = /cache\n" in (clone / ".dvc/config.local").read_text()
+    *_, last = commands
+    assert last == (["dvc", "checkout", "--quiet", "--allow-missing"], clone)
+
+
+def test_the_metric_is_read(tmp_path: Path) -> None:
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics/train.json").write_text('{"val_accuracy": 0.5, "epochs": 3}')
+    (tmp_path / "metrics/evaluate.json").write_text('{"accuracy": 0.25, "tta": "none"}')
+    assert read_metric(tmp_path, "val_accuracy") == 0.5
+    found = read_metric(tmp_path, "epochs")
+    assert (found, type(found)) == (3, float)
+    with pytest.raises(TrialError) as failed:
+        read_metric(tmp_path, "tta")
+    assert str(failed.value) == (
+        "--metric tta: no metric; allowed are accuracy, val_accuracy, epochs"
+    )
+
+
+class Steps:
+    """Takes the place of what a trial calls, and notes it."""
+
+    def __init__(self, patch: pytest.MonkeyPatch):
+        """Take the places; no clone was made before."""
+        self.is_new, self.listed = True, ""
+        self.noted: list[tuple[object, ...]] = []
+        for name in ("end_processes", "make_clone", "watch", "read_metric", "call"):
+            patch.setattr(trial, name, partial(self.note, name))
+
+    def note(self, name: str, *arguments: Any) -> Any:
+        """Note a call and answer it."""
+        self.noted.append((name, *arguments))
+        if name == "make_clone":
+            arguments[1].mkdir()
+            return self.is_new
+        return {"read_metric": 0.5, "call": self.listed}.get(name)
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
+    return Steps(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("cache", "pull", "keep"), [("/cache", [], ["--no-cache"]), (None, ["--pull"], [])]
+)
+def test_a_trial(
+    tmp_path: Path, steps: Steps, cache: str | None, pull: list[str], keep: list[str]
+) -> None:
+    """By the cache of this machine, or by the remote of all."""
+    given = Source("repository", "refs/sweeps/a", str(tmp_path), cache, ("train", "evaluate"))
+    told = Told()
+    assert run(given, "b", ["seed=1", "epochs=2"], "accuracy", 0, told) == 0.5
+    clone = tmp_path / "b"
+    sets = ["-S", "seed=1", "-S", "epochs=2"]
+    command = ["dvc", "exp", "run", *pull, "--name", "b", *sets, "train", "evaluate"]
+    push = ["dvc", "exp", "push", "--force", *keep, "origin", "b"]
+    assert steps.noted == [
+        ("end_processes", clone),
+        ("make_clone", given, clone),
+        ("watch", command, clone, tmp_path / "b.log", set(), told),
+        ("read_metric", clone, "accuracy"),
+        ("call", push, clone),
+    ]
+    assert not clone.exists()
+
+
+@pytest.mark.parametrize(("listed", "is_run"), [("b\nother\n", False), ("bb\nother\n", True)])
+def test_a_finished_trial_is_brought_back(
+    tmp_path: Path, steps: Steps, listed: str, is_run: bool
+) -> None:
+    """An earlier try came to its end, but not to the repository."""
+    steps.is_new, steps.listed = False, listed
+    run(source(str(tmp_path)), "b", [], "accuracy", 0, None)
+    listing = ["dvc", "exp", "list", "--name-only"]
+    assert steps.noted[2] == ("call", listing, tmp_path / "b")
+    assert ("watch" in [name for name, *_ in steps.noted]) == is_run
+
+
+@HAS_AFFINITY
+def test_a_trial_has_its_own_processors(tmp_path: Path, steps: Steps) -> None:
+    run(source(str(tmp_path)), "b", [], "accuracy", 1, None)
+    ((*_, own, _),) = [noted for noted in steps.noted if noted[0] == "watch"]
+    assert own == {min(os.sched_getaffinity(0))}
+    assert [path.name for path in tmp_path.iterdir()] in ([], ["processor-0.lock"])
+
+
+def test_an_attempt_says_why_it_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = (source(None), "b", ["seed=1"], "accuracy", 2, None)
+    monkeypatch.setattr(trial, "run", lambda *arguments: arguments)
+    assert attempt(*given) == given
+
+    def fail(*arguments: object) -> float:
+        raise TrialError("too low")
+
+    monkeypatch.setattr(trial, "run", fail)
+    assert attempt(*given) == "too low"
 
 
 @pytest.mark.slow
