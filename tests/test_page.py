@@ -1,5 +1,6 @@
 """DVC's pages of plots in a real browser, without a network."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,8 +52,8 @@ def test_page_made_elsewhere(make_project: Callable[[Path], Project], tmp_path: 
     project = make_project(tmp_path / "project")
     result = run(["python", "-m", "tools", "page"], project.folder / "stages")
     assert result.returncode == 0, result.stderr
-    assert "tmp/page.html" in (project.folder / ".dvc/config.local").read_text()
-    assert (project.folder / ".dvc/tmp/page.html").exists()
+    assert "page.html" in (project.folder / ".dvc/config.local").read_text()
+    assert (project.folder / ".dvc/page.html").exists()
     assert not (project.folder / "stages/.dvc").exists()
     other = tmp_path / "other"
     other.mkdir()
@@ -94,9 +95,24 @@ def test_page_is_drawn_without_a_network(
             file = f"{revision}_plots_{name}.png"
             with Image.open(tmp_path / "static" / file) as image:
                 assert sizes[file] == [*image.size]
+    # Of the predictions that the page was made of.
+    metrics = json.loads((project.folder / "metrics/evaluate.json").read_text())
+    accuracy, *interval = (
+        f"{100 * metrics[name]:.2f} %" for name in ("accuracy", "accuracy_low", "accuracy_high")
+    )
+    assert page.locator("header p").all_inner_texts()[0] == (
+        f"workspace: accuracy {accuracy}, 95 % interval {' to '.join(interval)}, 200 test images"
+    )
+    assert page.locator("header p").count() == len(revisions)
+    # A chart names revisions only where there are several; what a chart shows is there once.
     text = page.inner_text("body")
-    assert all(revision in text for revision in revisions)
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    assert page.evaluate(CUT) == []
+    assert text.count("workspace") > 1 if len(revisions) > 1 else text.count("workspace") == 1
+    assert "rev" not in text.split()
+    for name in ("confusion", "history", "reliability"):
+        assert page.locator(f"#plots_{name}_png").is_hidden()
+    for width in (400, 800, 1400):
+        page.set_viewport_size({"width": width, "height": 1000})
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert page.evaluate(CUT) == []
     page.screenshot(path=tmp_path / "page.png", full_page=True)
     assert wrong == []

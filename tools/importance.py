@@ -5,12 +5,14 @@ them correlates with the metric, and draws a chart for each. Works offline.
 """
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import dvc.api
 import pandas as pd
 import vl_convert
+from pandas.api.types import is_integer_dtype
 from scipy.stats import spearmanr
 
 from stages.errors import InputError, exit_with_message, in_one_line
@@ -87,12 +89,12 @@ def importance(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     )
 
 
-def chart(table: pd.DataFrame, metric: str) -> dict[str, Any]:
+def chart(table: pd.DataFrame, metric: str, parameters: Iterable[str]) -> dict[str, Any]:
     """Return a Vega-Lite chart with a panel for each parameter and a point for each experiment."""
     # In Vega, a dot leads into a nested object.
     names = {name: name.replace(".", " ") for name in table.columns}
     rows = table.rename(columns=names)
-    numbers = {name: is_number(table[name]) for name in table.columns[2:]}
+    numbers = {name: is_number(table[name]) for name in parameters}
     panels = [
         {
             "width": 280,
@@ -104,6 +106,7 @@ def chart(table: pd.DataFrame, metric: str) -> dict[str, Any]:
                     "type": "quantitative" if is_numeric else "nominal",
                     "title": name,
                     "scale": {"zero": False, "padding": 10},
+                    "axis": {"tickMinStep": 1} if is_integer_dtype(table[name]) else {},
                 },
                 "y": {
                     "field": names[metric],
@@ -139,7 +142,8 @@ def main() -> None:
         raise InputError(f"{len(table)} experiments, and no parameter differs among them")
     shown = importance(table, arguments.metric)
     print(shown.to_string(index=False, na_rep="-", float_format="%.2f"))
-    replace(arguments.out, WRITERS[arguments.out.suffix](chart(table, arguments.metric)))
+    drawn = chart(table, arguments.metric, shown["parameter"])
+    replace(arguments.out, WRITERS[arguments.out.suffix](drawn))
     print(f"{len(table)} experiments drawn in {arguments.out}")
 
 

@@ -17,40 +17,16 @@ from stages.errors import InputError, exit_with_message, in_one_line
 from stages.files import replace
 
 # DVC takes the path in its configuration from .dvc.
-TEMPLATE = Path("tmp/page.html")
-# As vector graphics, which stay sharp when the page is enlarged.
-DRAW = "window.vegaEmbed = (at, chart) => vegaEmbed(at, chart, {renderer: 'svg'});"
+TEMPLATE = Path("page.html")
 # DVC puts a block for each plot in place of {plot_divs}, and a script in each that calls vegaEmbed.
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-{refresh_tag}
-<title>CIFAR-10: plots</title>
-<style>
-  body { font-family: sans-serif; margin: 2rem auto; max-width: 80rem; color: #222;
-         display: flex; flex-wrap: wrap; gap: 2rem; align-items: flex-start; }
-  body > div { border: 1px solid #ddd !important; border-radius: 4px; padding: 1rem; }
-  body > div:has(img) { flex-basis: 100%; box-sizing: border-box;
-                        display: flex; flex-wrap: wrap; justify-content: center; }
-  body > div > p { flex-basis: 100%; font-weight: bold; }
-  body > div > div { border: none !important; flex: 1 1 24rem; min-width: 0; }
-  img { max-width: 100%; height: auto; }
-</style>
-<script>VEGA</script>
-</head>
-<body>
-{plot_divs}
-</body>
-</html>
-"""
+PAGE, SCRIPT = (Path(__file__).with_suffix(suffix) for suffix in (".html", ".js"))
 
 
 def page() -> str:
     """Return the template: Vega, Vega-Lite and Vega-Embed, and a page that wants nothing else."""
-    vega = vl_convert.javascript_bundle(DRAW)
+    vega = vl_convert.javascript_bundle(SCRIPT.read_text())
     # In a string, `<\\/script` means the same, and does not end the element.
-    return PAGE.replace("VEGA", vega.replace("</script", "<\\/script"))
+    return PAGE.read_text().replace("VEGA", vega.replace("</script", "<\\/script"))
 
 
 def main() -> None:

@@ -42,13 +42,21 @@ def show_corruptions(
     )
 
 
+def first_of_both(predictions: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Return so many of the first rows, a quarter of them wrong where there are enough of both."""
+    is_right = predictions["actual"] == predictions["predicted"]
+    wrong = predictions[~is_right][: max(count // 4, count - is_right.sum())]
+    right = predictions[is_right][: count - len(wrong)]
+    return pd.concat([right, wrong]).sort_index()
+
+
 def show_predictions(
     rows: pd.DataFrame, images: np.ndarray, heading: str, columns: int, dpi: int
 ) -> Figure:
-    """Draw the test images of `rows`, each titled R:<actual>, P:<predicted> and the confidence."""
+    """Draw the test images of `rows`, titled R: <actual>, P: <predicted> and the confidence."""
     actual, predicted, confidence = (rows[name] for name in ("actual", "predicted", "confidence"))
     titles = [
-        f"R:{real}, P:{given}\n{share:.1%}"
+        f"R: {real}\nP: {given} {share:.1%}"
         for real, given, share in zip(actual, predicted, confidence, strict=True)
     ]
     colours = ["black" if right else VERMILLION for right in actual == predicted]
@@ -79,13 +87,16 @@ def main() -> None:
     )
     mistakes = predictions[predictions["actual"] != predictions["predicted"]]
     worst = mistakes.sort_values("confidence", ascending=False, kind="stable")[:shown]
+    examples = first_of_both(predictions, shown)
+    right = int((examples["actual"] == examples["predicted"]).sum())
     figures = {
         "samples": samples,
         "history": history_chart(history),
         "predictions": show_predictions(
-            predictions[:shown],
+            examples,
             test_images,
-            "Test images: real (R) and predicted (P) class",
+            f"First {right:,} right and first {len(examples) - right:,} wrong (red) predictions; "
+            "R: real class, P: predicted",
             params.columns,
             params.dpi,
         ),

@@ -11,7 +11,7 @@ INCHES = 1.28
 GAP = 0.24
 TITLE_LINE = 0.15
 HEADING = 0.42
-FONT_SIZE = 7
+FONT_SIZE = 8
 
 
 def grid(
@@ -25,7 +25,7 @@ def grid(
     """Show images row by row, a title above each.
 
     Args:
-        images: (n, 32, 32, 3), uint8, or float in [0, 1].
+        images: (n, side, side, 3), uint8, or float in [0, 1].
         titles: one for each image, of one or two lines.
         colours: of the titles.
         heading: above all.

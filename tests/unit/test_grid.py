@@ -43,7 +43,7 @@ def place_of(image: np.ndarray, shown: np.ndarray, scale: int) -> tuple[int, int
     return places[0]
 
 
-@pytest.mark.parametrize(("title", "height"), [("cat", 155), ("R:cat\nP:dog", 170)])
+@pytest.mark.parametrize(("title", "height"), [("cat", 155), ("R: cat\nP: dog", 170)])
 def test_images_stand_row_by_row(title: str, height: int) -> None:
     """At 100 dpi: 128 pixels an image, 24 between, 42 for the heading, 15 for a line of title."""
     images = images_of(7)
@@ -86,7 +86,7 @@ def test_titles_stand_above_their_images() -> None:
     for axes in figure.axes:
         # No frame, no ticks.
         assert not axes.axison
-        assert axes.title.get_fontsize() == 7
+        assert axes.title.get_fontsize() == 8
         # A name is no formula.
         assert not axes.title.get_parse_math()
     figure.draw_without_rendering()

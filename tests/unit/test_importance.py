@@ -157,8 +157,11 @@ def test_equal_values_share_their_rank() -> None:
     ]
 
 
+WHOLE = {"tickMinStep": 1}
+
+
 def test_chart_has_a_panel_for_each_parameter(shown: list[Row]) -> None:
-    found = chart(experiments(None, "accuracy"), "accuracy")
+    found = chart(experiments(None, "accuracy"), "accuracy", [TTA, BINS, RATE])
     assert found["title"] == "accuracy of 4 experiments"
     assert found["columns"] == 3
     assert found["$schema"] == "https://vega.github.io/schema/vega-lite/v6.json"
@@ -168,12 +171,14 @@ def test_chart_has_a_panel_for_each_parameter(shown: list[Row]) -> None:
     assert len(found["data"]["values"]) == 4
     assert found["data"]["values"][0] == first
     scale = {"zero": False, "padding": 10}
-    kinds = {RATE: "quantitative", BINS: "quantitative", TTA: "nominal"}
-    for panel, (name, kind), field in zip(found["concat"], kinds.items(), fields[2:], strict=True):
+    # In the given order; a whole number has no fractions between it and the next.
+    kinds = {TTA: ("nominal", {}), BINS: ("quantitative", WHOLE), RATE: ("quantitative", {})}
+    panels = zip(found["concat"], kinds.items(), reversed(fields[2:]), strict=True)
+    for panel, (name, (kind, axis)), field in panels:
         assert (panel["width"], panel["height"]) == (280, 220)
         assert panel["mark"] == {"type": "point", "filled": True, "size": 70}
         x, y = panel["encoding"]["x"], panel["encoding"]["y"]
-        assert x == {"field": field, "type": kind, "title": name, "scale": scale}
+        assert x == {"field": field, "type": kind, "title": name, "scale": scale, "axis": axis}
         assert y == {
             "field": "accuracy",
             "type": "quantitative",

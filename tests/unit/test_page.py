@@ -13,9 +13,10 @@ from dvc.repo import Repo
 from dvc_render.html import HTML  # type: ignore[import-untyped]
 
 from stages.errors import InputError
+from tests.project import ROOT
 from tools.page import main, page
 
-DRAW = "window.vegaEmbed = (at, chart) => vegaEmbed(at, chart, {renderer: 'svg'});"
+DRAW = (ROOT / "tools/page.js").read_text()
 # A bundle like Vega's, but short, and with what would end its element.
 BUNDLE = "const text = '</script><b>Ü</b>';"
 # The same string for JavaScript.
@@ -55,19 +56,23 @@ def test_dvc_fills_the_page() -> None:
     document.with_scripts('<script src="https://elsewhere/vega.js"></script>')
     document.with_element('<div id="a">first</div>').with_element('<div id="b">second</div>')
     found = Elements(document.embed()).found
-    style = found.pop(5)
+    style = found.pop(6)
     assert style[0] == "style"
     assert "img { max-width: 100%; height: auto; }" in style[2]
     assert found == [
         ("html", {"lang": "en"}, ""),
         ("head", {}, ""),
         ("meta", {"charset": "utf-8"}, ""),
+        ("meta", {"name": "viewport", "content": "width=device-width"}, ""),
         ("meta", {"http-equiv": "refresh", "content": "7"}, ""),
         ("title", {}, "CIFAR-10: plots"),
-        ("script", {}, WRITTEN + DRAW),
+        ("script", {}, WRITTEN + DRAW.strip()),
         ("body", {}, ""),
+        ("header", {}, ""),
+        ("h1", {}, "CIFAR-10"),
         ("div", {"id": "a"}, "first"),
         ("div", {"id": "b"}, "second"),
+        ("script", {}, "describe();"),
     ]
 
 
@@ -104,11 +109,11 @@ def test_template_is_the_project_s(
     (folder / inside).mkdir(exist_ok=True)
     monkeypatch.chdir(inside)
     call(main)
-    assert (folder / ".dvc/tmp/page.html").read_bytes() == page().encode("utf-8")
-    setting = ["config", "--local", "plots.html_template", "tmp/page.html"]
+    assert (folder / ".dvc/page.html").read_bytes() == page().encode("utf-8")
+    setting = ["config", "--local", "plots.html_template", "page.html"]
     assert commands == [([sys.executable, "-m", "dvc", *setting], folder.resolve())]
     assert capsys.readouterr().out == (
-        "dvc plots show and dvc plots diff draw offline now, with .dvc/tmp/page.html\n"
+        "dvc plots show and dvc plots diff draw offline now, with .dvc/page.html\n"
     )
 
 
@@ -153,4 +158,4 @@ def test_help(
         "usage: python -m tools page [-h] Let DVC's page of plots work offline. "
     )
     assert not commands
-    assert not (folder / ".dvc/tmp/page.html").exists()
+    assert not (folder / ".dvc/page.html").exists()

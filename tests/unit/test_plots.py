@@ -15,7 +15,7 @@ from PIL import Image
 
 import stages.plots
 from stages import arrays
-from stages.plots.__main__ import main, show_predictions
+from stages.plots.__main__ import first_of_both, main, show_predictions
 from stages.plots.style import save
 from tests.project import default_params, write_params
 
@@ -123,22 +123,42 @@ def test_samples_are_the_first_training_images(many: Made) -> None:
     ]
 
 
-def test_predictions_are_those_of_the_first_rows(many: Made) -> None:
-    heading = "Test images: real (R) and predicted (P) class"
-    assert shown(with_heading(many, heading)) == [
-        ("R:cat, P:cat\n50.0%", "black", pixels(many, "test", 29)),
-        ("R:ship, P:frog\n25.0%", VERMILLION, pixels(many, "test", 0)),
-        ("R:dog, P:cat\n87.5%", VERMILLION, pixels(many, "test", 7)),
+def test_predictions_are_the_first_right_and_the_first_wrong_ones(tmp_path: Path) -> None:
+    """In the order of the table; a quarter is wrong."""
+    made = run(tmp_path, ROWS, 5, columns=4, rows=2, dpi=60)
+    heading = "First 6 right and first 2 wrong (red) predictions; R: real class, P: predicted"
+    assert shown(with_heading(made, heading)) == [
+        ("R: cat\nP: cat 50.0%", "black", pixels(made, "test", 29)),
+        ("R: ship\nP: frog 25.0%", VERMILLION, pixels(made, "test", 0)),
+        ("R: dog\nP: cat 87.5%", VERMILLION, pixels(made, "test", 7)),
+        ("R: bird\nP: bird 99.9%", "black", pixels(made, "test", 5)),
+        *[("R: frog\nP: frog 75.0%", "black", pixels(made, "test", 2))] * 4,
     ]
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ("rrrrrrrrr", [0, 1, 2, 3, 4, 5, 6, 7]),
+        ("wwwwwwwww", [0, 1, 2, 3, 4, 5, 6, 7]),
+        ("rwwwwwwwww", [0, 1, 2, 3, 4, 5, 6, 7]),
+        ("rrrrrrrrrw", [0, 1, 2, 3, 4, 5, 6, 9]),
+        ("wwwrrrrrrrr", [0, 1, 3, 4, 5, 6, 7, 8]),
+        ("rwr", [0, 1, 2]),
+    ],
+)
+def test_what_there_is_of_right_and_wrong_is_shown(answers: str, expected: list[int]) -> None:
+    table = pd.DataFrame({"actual": "r", "predicted": [*answers]})
+    assert first_of_both(table, 8).index.to_list() == expected
 
 
 def test_mistakes_are_the_most_confident_ones(many: Made) -> None:
     """Of equally confident ones in the order of the table; the right one of 99.9 % is none."""
     heading = "Most confident of 1,005 mistakes on 1,203 test images"
     assert shown(with_heading(many, heading)) == [
-        ("R:dog, P:cat\n87.5%", VERMILLION, pixels(many, "test", 7)),
-        ("R:truck, P:bird\n87.5%", VERMILLION, pixels(many, "test", 4)),
-        ("R:cat, P:dog\n62.5%", VERMILLION, pixels(many, "test", 3)),
+        ("R: dog\nP: cat 87.5%", VERMILLION, pixels(many, "test", 7)),
+        ("R: truck\nP: bird 87.5%", VERMILLION, pixels(many, "test", 4)),
+        ("R: cat\nP: dog 62.5%", VERMILLION, pixels(many, "test", 3)),
     ]
 
 
@@ -241,7 +261,7 @@ def test_confidence_is_rounded_to_a_tenth_of_a_percent(folder: Path) -> None:
     )
     figure = show_predictions(rows, np.zeros((2, 32, 32, 3)), "Two", 4, 75)
     titles = [axes.get_title() for axes in figure.axes]
-    assert titles == ["R:cat, P:dog\n98.8%", "R:dog, P:dog\n100.0%"]
+    assert titles == ["R: cat\nP: dog 98.8%", "R: dog\nP: dog 100.0%"]
     # Four columns of 96 and 18 pixels.
     assert round(figure.get_size_inches()[0] * 75) == 4 * (96 + 18)
 

@@ -8,15 +8,24 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from stages.errors import InputError
 from stages.plots.pictures import grid
 from tools.predict import sheet
-from tools.predict.__main__ import SHEET_SIZE
-from tools.predict.sheet import title, write_sheet
+from tools.predict.sheet import MOST, images_of, title, write_sheet
 
-IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
-PATHS = [Path(f"folder/{name}.png") for name in "abcdefgh"]
+PIXELS = np.random.default_rng(0).integers(0, 256, (8, 192, 192, 3), np.uint8)
 CLASSES = ["cat", "dog", "bird", "deer", "frog", "ship", "truck", "horse"]
 SHARES = [0.0625, 1, 0.5, 0.999, 0.9996, 0, 0.25, 0.75]
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return pictures of random pixels, as many and as large as the sheet shows them."""
+    folder = tmp_path_factory.mktemp("pictures")
+    paths = [folder / f"{name}.png" for name in "abcdefgh"]
+    for path, pixels in zip(paths, PIXELS, strict=True):
+        Image.fromarray(pixels).save(path)
+    return paths
 
 
 @pytest.fixture
@@ -42,9 +51,9 @@ def test_the_first_letters_of_a_name_are_its_title() -> None:
 
 
 def test_each_image_has_its_name_class_and_share(
-    written: list[tuple[Figure, Path, int]],
+    written: list[tuple[Figure, Path, int]], paths: list[Path]
 ) -> None:
-    write_sheet(Path("sheet.png"), PATHS, IMAGES, CLASSES, SHARES)
+    write_sheet(Path("sheet.png"), paths, CLASSES, SHARES)
     ((figure, file, dpi),) = written
     assert (file, dpi) == (Path("sheet.png"), 150)
     assert [text.get_text() for text in figure.texts] == ["8 pictures"]
@@ -59,12 +68,14 @@ def test_each_image_has_its_name_class_and_share(
         "h.png\nhorse 75.0%",
     ]
     assert {axes.title.get_color() for axes in figure.axes} == {"black"}
-    for axes, image in zip(figure.axes, IMAGES, strict=True):
+    for axes, image in zip(figure.axes, PIXELS, strict=True):
         np.testing.assert_array_equal(axes.images[0].get_array(), image)
 
 
-def test_six_images_are_in_a_row(written: list[tuple[Figure, Path, int]]) -> None:
-    write_sheet(Path("sheet.png"), PATHS, IMAGES, CLASSES, SHARES)
+def test_six_images_are_in_a_row(
+    written: list[tuple[Figure, Path, int]], paths: list[Path]
+) -> None:
+    write_sheet(Path("sheet.png"), paths, CLASSES, SHARES)
     corners = [np.round(axes.get_position().min, 9).tolist() for axes in written[0][0].axes]
     lefts, bottoms = map(list, zip(*corners, strict=True))
     assert lefts[:6] == sorted({*lefts})
@@ -75,60 +86,78 @@ def test_six_images_are_in_a_row(written: list[tuple[Figure, Path, int]]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("paths", "images", "heading"),
+    ("count", "most", "heading"),
     [
-        (0, 0, "0 pictures"),
-        (1, 1, "1 picture"),
+        (0, 9, "0 pictures"),
+        (1, 9, "1 picture"),
         (2, 2, "2 pictures"),
-        (1234, 2, "First 2 pictures"),
+        (8, 2, "First 2 pictures"),
     ],
 )
 def test_the_heading_says_how_many(
-    written: list[tuple[Figure, Path, int]], paths: int, images: int, heading: str
+    written: list[tuple[Figure, Path, int]],
+    paths: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+    most: int,
+    heading: str,
 ) -> None:
-    """Of more than there are images of, only the first are shown."""
-    write_sheet(
-        Path("sheet.png"), PATHS[:1] * paths, IMAGES[:images], ["cat"] * paths, [0.5] * paths
-    )
+    """Of more than the sheet holds, only the first are shown."""
+    monkeypatch.setattr(sheet, "MOST", most)
+    write_sheet(Path("sheet.png"), paths[:count], CLASSES[:count], SHARES[:count])
     ((figure, _, _),) = written
     assert [text.get_text() for text in figure.texts] == [heading]
-    assert len(figure.axes) == images
+    assert len(figure.axes) == min(count, most)
 
 
-def test_thousands_have_commas(
-    written: list[tuple[Figure, Path, int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_thousands_have_commas(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     headings: list[str] = []
     monkeypatch.setattr(sheet, "grid", lambda *arguments: headings.append(arguments[3]))
-    for images in (1234, 1200):
-        blank = np.zeros((images, 32, 32, 3), np.uint8)
-        write_sheet(Path("sheet.png"), PATHS[:1] * 1234, blank, ["cat"] * 1234, [0.5] * 1234)
-    assert headings == ["1,234 pictures", "First 1,200 pictures"]
+    monkeypatch.setattr(sheet, "save", lambda *arguments: None)
+    for count in (1200, 1234):
+        write_sheet(Path("sheet.png"), paths[:1] * count, ["cat"] * count, [0.5] * count)
+    assert headings == ["1,200 pictures", "First 1,200 pictures"]
 
 
-def test_a_sheet_is_a_file_of_whole_pixels(tmp_path: Path) -> None:
+def test_pictures_are_shown_themselves(tmp_path: Path) -> None:
+    """Of a large one the middle square, of a CIFAR-10 image squares of 6 by 6."""
+    large = np.zeros((384, 500, 3), np.uint8)
+    large[:, 58:442] = PIXELS[0].repeat(2, 0).repeat(2, 1)
+    small = PIXELS[1, :32, :32]
+    for name, pixels in (("large", large), ("small", small)):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    found = images_of([tmp_path / "large.png", tmp_path / "small.png"])
+    expected = np.stack([PIXELS[0], small.repeat(6, 0).repeat(6, 1)])
+    np.testing.assert_array_equal(found, expected, strict=True)
+
+
+def test_a_picture_that_is_gone_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        images_of([tmp_path / "gone\n.png"])
+    assert str(caught.value) == f"{tmp_path}/gone\\n.png: No such file or directory"
+
+
+def test_a_sheet_is_a_file_of_whole_pixels(tmp_path: Path, paths: list[Path]) -> None:
     """Of 192 for an image, and so much for gaps, titles and heading, at 150 per inch."""
     file = tmp_path / "new/sheet.png"
-    write_sheet(file, PATHS, IMAGES, CLASSES, SHARES)
+    write_sheet(file, paths, CLASSES, SHARES)
     with Image.open(file) as found:
         assert found.format == "PNG"
         assert found.info["dpi"] == pytest.approx((150, 150), abs=0.02)
         pixels = np.asarray(found.convert("RGB"))
     assert pixels.shape == (2 * 255 + 63, 6 * 228, 3)
-    # Each pixel of an image is a square of 6 by 6.
-    rows = [top for top in range(300) if (pixels[top, 18:210:6] == IMAGES[0, 0]).all()]
-    assert len(rows) == 6
-    square = pixels[rows[0] : rows[0] + 192, 18:210]
-    np.testing.assert_array_equal(square, IMAGES[0].repeat(6, 0).repeat(6, 1))
+    # Each pixel of an image is one of the sheet.
+    (row,) = [top for top in range(300) if (pixels[top, 18:210] == PIXELS[0, 0]).all()]
+    np.testing.assert_array_equal(pixels[row : row + 192, 18:210], PIXELS[0])
 
 
-def test_the_longest_sheet_can_be_drawn(written: list[tuple[Figure, Path, int]]) -> None:
+def test_the_longest_sheet_can_be_drawn(
+    written: list[tuple[Figure, Path, int]], paths: list[Path]
+) -> None:
     """Matplotlib draws no more than 65,535 pixels in one direction."""
-    assert SHEET_SIZE == 1200
+    assert MOST == 1200
     for count in (6, 7):
-        write_sheet(
-            Path("sheet.png"), PATHS[:count], IMAGES[:count], CLASSES[:count], SHARES[:count]
-        )
+        write_sheet(Path("sheet.png"), paths[:count], CLASSES[:count], SHARES[:count])
     one, two = (figure.get_size_inches()[1] * dpi for figure, _, dpi in written)
-    rows = -(-SHEET_SIZE // 6)
+    rows = -(-MOST // 6)
     assert one + (two - one) * (rows - 1) < 65_536

@@ -23,8 +23,6 @@ from tools.predict.search import files
 
 MODEL = Path("models/model.keras")
 BATCH_SIZE = 1000
-# Pictures on a contact sheet: matplotlib draws at most 65,535 pixels in one direction.
-SHEET_SIZE = 1200
 
 
 def named(path: str) -> Path:
@@ -55,13 +53,12 @@ def parse() -> argparse.Namespace:
 
 def classify(
     paths: list[Path], model_path: Path, tta: Tta
-) -> tuple[list[Path], np.ndarray, np.ndarray, dict[Path, str]]:
+) -> tuple[list[Path], np.ndarray, dict[Path, str]]:
     """Read and classify pictures, some at a time.
 
     Returns:
-        the files that were read, the images of the first of them, uint8 (n, 32, 32, 3), enough
-        for a contact sheet, class probabilities of all, float32 (n, 10), and the reason for each
-        file that cannot be read.
+        the files that were read, their class probabilities, float32 (n, 10), and the reason for
+        each file that cannot be read.
     """
     # TensorFlow takes seconds to start; what is wrong with the arguments is told before.
     from stages.evaluate.inference import check, load_model, predict
@@ -70,7 +67,7 @@ def classify(
     model = load_model(model_path)
     known: list[Path] = []
     unreadable: dict[Path, str] = {}
-    images, probabilities = np.empty((0, 32, 32, 3), np.uint8), [np.empty((0, 10), np.float32)]
+    probabilities = [np.empty((0, 10), np.float32)]
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(paths), BATCH_SIZE):
             some = paths[start : start + BATCH_SIZE]
@@ -83,10 +80,9 @@ def classify(
                 batch = np.stack([*read_now.values()])
                 answers, _ = predict(model, batch / np.float32(255), tta, BATCH_SIZE)
                 check(answers, model_path)
-                images = np.concatenate([images, batch])[:SHEET_SIZE]
                 probabilities.append(answers)
                 known += [*read_now]
-    return known, images, np.concatenate(probabilities), unreadable
+    return known, np.concatenate(probabilities), unreadable
 
 
 def main() -> None:
@@ -106,7 +102,7 @@ def main() -> None:
     paths = [*dict.fromkeys(files(arguments.paths))]
     if not paths:
         raise InputError(f"{', '.join(map(str, arguments.paths))}: no pictures in there")
-    known, images, probabilities, unreadable = classify(paths, arguments.model, arguments.tta)
+    known, probabilities, unreadable = classify(paths, arguments.model, arguments.tta)
 
     rows = table(known, probabilities, arguments.top)
     if arguments.json:
@@ -121,7 +117,7 @@ def main() -> None:
         # Matplotlib takes a while to start.
         from tools.predict.sheet import write_sheet
 
-        write_sheet(arguments.figure, known, images, best["class"].to_list(), shares)
+        write_sheet(arguments.figure, known, best["class"].to_list(), shares)
     for path, reason in unreadable.items():
         print(f"unreadable: {printable(str(path))}: {reason}", file=sys.stderr)
     sys.exit(1 if unreadable else 0)

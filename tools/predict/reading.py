@@ -80,11 +80,15 @@ def in_colour(image: Image.Image) -> Image.Image:
     return image
 
 
-def read(path: Path) -> np.ndarray:
+def read(path: Path, side: int = SIDE) -> np.ndarray:
     """Read a picture as the camera was held, its middle square shrunk or enlarged.
 
+    Args:
+        path: of a file of any format that Pillow reads.
+        side: of the image, in pixels, at most DECODED_SIDE.
+
     Returns:
-        uint8 (32, 32, 3).
+        uint8 (side, side, 3).
 
     Raises:
         Exception: it cannot be read; the decoders of damaged files raise what they come upon.
@@ -99,15 +103,15 @@ def read(path: Path) -> np.ndarray:
         drafted = whole if picture.info.get("progressive") else picture.width * picture.height
         with BUDGET.spent(drafted):
             ImageOps.exif_transpose(picture, in_place=True)
-            image = ImageOps.fit(prepared(picture), (SIDE, SIDE), RESAMPLING)
+            image = ImageOps.fit(prepared(picture), (side, side), RESAMPLING)
             # Its memory is to be free before another picture takes its place.
             picture.close()
     return np.asarray(in_colour(image))
 
 
-def attempt(path: Path) -> np.ndarray | str:
+def attempt(path: Path, side: int = SIDE) -> np.ndarray | str:
     """Read a picture as `read` does, or say on one line why it cannot be read."""
     try:
-        return read(path)
+        return read(path, side)
     except Exception as error:
         return getattr(error, "strerror", None) or in_one_line(error)

@@ -1,16 +1,23 @@
 """A contact sheet: pictures with their files' names and what the model takes them for."""
 
 from collections.abc import Sequence
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
+from stages.errors import InputError, printable
 from stages.plots.pictures import grid
 from stages.plots.style import save
+from tools.predict.reading import attempt
 
 COLUMNS, DPI = 6, 150
+# Of a picture on the sheet: each of its pixels is one of the sheet's.
+SIDE = 192
+# Matplotlib draws at most 65,535 pixels in one direction.
+MOST = 1200
 NAME_LENGTH = 24
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
@@ -27,22 +34,32 @@ def title(name: str) -> str:
     return "".join(c if is_drawn(c) else UNKNOWN for c in name[:NAME_LENGTH])
 
 
+def images_of(paths: Sequence[Path]) -> np.ndarray:
+    """Return the middle squares of pictures, uint8 (n, SIDE, SIDE, 3).
+
+    Raises:
+        InputError: a picture cannot be read any more.
+    """
+    with ThreadPoolExecutor() as pool:
+        readings = [*pool.map(partial(attempt, side=SIDE), paths)]
+    for path, reading in zip(paths, readings, strict=True):
+        if isinstance(reading, str):
+            raise InputError(f"{printable(str(path))}: {reading}")
+    return np.array(readings, np.uint8).reshape(-1, SIDE, SIDE, 3)
+
+
 def write_sheet(
-    file: Path,
-    paths: Sequence[Path],
-    images: np.ndarray,
-    classes: Sequence[str],
-    probabilities: Sequence[float],
+    file: Path, paths: Sequence[Path], classes: Sequence[str], probabilities: Sequence[float]
 ) -> None:
-    """Write the contact sheet of as many pictures as there are images, as PNG.
+    """Write the contact sheet of the first pictures, as PNG.
 
     Args:
         file: to write.
         paths: of all pictures.
-        images: uint8 (n, 32, 32, 3) of the first n of `paths`.
         classes: the likeliest for each picture.
         probabilities: of these, 0 to 1.
     """
+    images = images_of(paths[:MOST])
     shown = len(images)
     titles = [
         f"{title(path.name)}\n{name} {share:.1%}"
