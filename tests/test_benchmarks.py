@@ -50,7 +50,7 @@ def test_a_run_is_recorded(reproduced: Callable[[Path], Project], tmp_path: Path
     assert sorted(path.name for path in folder.iterdir()) == names
     facts = json.loads((folder / "run.json").read_text())
     assert facts["commit"] == project.git("rev-parse", "HEAD").strip()
-    assert json.loads((folder / "train.json").read_text())["images"] == 500
+    assert json.loads((folder / "train.json").read_text())["sizes"][0]["images"] == 500
     metrics = json.loads((folder / "evaluate.json").read_text())
     assert metrics["tta"] == "flip_translate"
     assert output.splitlines()[-1] == (

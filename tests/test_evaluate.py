@@ -42,7 +42,6 @@ def test_metrics_follow_from_the_model(
     predicted = probabilities.argmax(1)
     metrics = json.loads((trained / "metrics/evaluate.json").read_text())
 
-    assert metrics["tta"] == tta
     plain = model(images).numpy().argmax(1)
     assert metrics["accuracy_without_tta"] == pytest.approx((plain == labels).mean(), abs=1e-6)
     changed = {name: corrupted(images, name) for name in params["evaluate"]["corruptions"]}

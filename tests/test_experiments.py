@@ -16,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import Browser
 from scipy.stats import spearmanr
 
-from stages.evaluate.calibration import calibration, expected_calibration_error
+from stages.calibration import calibration, expected_calibration_error
 from tests.project import Project, assert_refused, run
 
 # What is swept is of evaluate, whose runs are the shortest.

@@ -18,7 +18,7 @@ EPOCHS = 3
 KEY = "recipes.tutorial"
 
 # metrics/train.json, and the columns of plots/history.csv.
-Results = tuple[dict[str, float], dict[str, list[float]]]
+Results = tuple[dict[str, Any], dict[str, list[float]]]
 Check = Callable[[Results, Results], bool]
 
 
@@ -29,7 +29,7 @@ def differs(found: Results, tutorial: Results) -> bool:
 
 def parameters(number: int) -> Check:
     """Return the check that the network has so many parameters."""
-    return lambda found, tutorial: found[0]["parameters"] == number
+    return lambda found, tutorial: found[0]["sizes"][0]["parameters"] == number
 
 
 def rates(*expected: float) -> Check:
@@ -78,6 +78,11 @@ IDEAS: dict[str, tuple[list[str], Check]] = {
     "flips, translation, cutout": (
         [f"{KEY}.augmentation={{flip: random, translation: 4, cutout: 8}}"],
         differs,
+    ),
+    "noise and JPEG": ([f"{KEY}.augmentation={{noise: 0.03, jpeg: 0.25}}"], differs),
+    "temperature scaling": (
+        [f"{KEY}.temperature_scaling=true"],
+        lambda found, tutorial: found[1] == tutorial[1] and found[0]["temperature"] != 1,
     ),
     "one more convolution": (
         [f"{KEY}.network.filters=[64, 64, 64, 64]"],

@@ -9,9 +9,9 @@ from scipy.stats import binomtest
 from sklearn.metrics import log_loss, precision_recall_fscore_support
 
 from stages import arrays
+from stages.calibration import calibration, expected_calibration_error
 from stages.cifar10 import CLASSES
 from stages.errors import InputError, exit_with_message
-from stages.evaluate.calibration import calibration, expected_calibration_error
 from stages.evaluate.params import EvaluateParams
 from stages.files import replace
 from stages.params import Device, read
@@ -79,17 +79,19 @@ def main() -> None:
         float((answers.argmax(axis=1) == labels).mean()) for answers in (plain, *under_corruptions)
     ]
     metrics = {
-        "loss": float(log_loss(labels, probabilities, labels=range(len(CLASSES)))),
         "accuracy": float(correct.mean()),
         "accuracy_low": float(interval.low),
         "accuracy_high": float(interval.high),
         "accuracy_without_tta": without_tta[0],
-        "macro_f1": float(np.mean([row["f1"] for row in per_class])),
-        "expected_calibration_error": expected_calibration_error(bins),
     }
     if under_corruptions:
         metrics["corruption_accuracy"] = float(np.mean(without_tta[1:]))
-    results = {"tta": params.tta} | {name: round(value, 6) for name, value in metrics.items()}
+    metrics |= {
+        "expected_calibration_error": expected_calibration_error(bins),
+        "loss": float(log_loss(labels, probabilities, labels=range(len(CLASSES)))),
+        "macro_f1": float(np.mean([row["f1"] for row in per_class])),
+    }
+    results = {name: round(value, 6) for name, value in metrics.items()}
     # A list, as that of `scores`.
     corruptions = [
         {"corruption": name, "accuracy": round(accuracy, 6)}

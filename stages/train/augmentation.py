@@ -9,6 +9,9 @@ from stages.cifar10 import SIDE
 from stages.params import Section, Share
 from stages.train.randomness import stream
 
+# Numbers of a normal distribution, of which each noisy image takes a window.
+NORMALS = 1 << 20
+
 # By name, an array with a row for each image of an epoch, in the order in which they are trained.
 Plan = dict[str, np.ndarray]
 
@@ -20,6 +23,8 @@ class Augmentation(Section):
     cutout: Annotated[int, Field(ge=0, le=SIDE)] = 0
     brightness: Share = 0.0
     contrast: Share = 0.0
+    noise: Share = 0.0
+    jpeg: Annotated[float, Field(ge=0, le=1)] = 0.0
     low_resolution: Annotated[int, Field(ge=1, le=SIDE)] = 24
     low_resolution_share: Annotated[float, Field(ge=0, le=1)] = 0.0
 
@@ -36,7 +41,7 @@ class Augmentation(Section):
         changes with every epoch, so that two epochs show both (arXiv 2404.00498). Cutout blacks out
         a square whose middle may be any pixel: DeVries & Taylor, arXiv 1708.04552. Brightness and
         contrast change as with Keras's RandomBrightness and RandomContrast, but are clipped once,
-        after both.
+        after both and the noise.
 
         Args:
             index: which images are trained, one after the other, int64 (n,).
@@ -50,11 +55,17 @@ class Augmentation(Section):
             `index`, and of what follows that which is asked for: `rows` and `columns` of the image
             that each pixel's row and column are taken from, int64 (n, side), and where the border
             is black whether there are such, `inside_rows` and `inside_columns`, bool (n, side);
-            what is added to an image, `brightness`, and by what its distance from its mean is
-            multiplied, `contrast`, float64 (n,); the black square's `hole_rows` and
+            what is added to an image, `brightness`, by what its distance from its mean is
+            multiplied, `contrast`, and the standard deviation of its noise, `noise`, float64 (n,);
+            the noise's first of `NORMALS` numbers, `noise_start`, and the row of the image or, one
+            set of `images` further on, of its re-encoded copy, `source`, int64 (n,); the black
+            square's `hole_rows` and
             `hole_columns`, bool (n, side).
         """
         plan = {"index": index}
+        if self.jpeg:
+            taken = stream(seed, "jpeg", epoch).random(len(index)) < self.jpeg
+            plan["source"] = index + images * taken
         if self.flip != "none" or self.translation:
             plan |= self._moved(index, images, side, batch_size, seed, epoch)
         if self.brightness:
@@ -63,6 +74,10 @@ class Augmentation(Section):
         if self.contrast:
             drawn = stream(seed, "contrast", epoch)
             plan["contrast"] = drawn.uniform(1 - self.contrast, 1 + self.contrast, len(index))
+        if self.noise:
+            drawn = stream(seed, "noise", epoch)
+            plan["noise"] = drawn.uniform(0, self.noise, len(index))
+            plan["noise_start"] = drawn.integers(0, NORMALS, len(index))
         if self.cutout:
             middles = pairs(stream(seed, "cutout", epoch), side, len(index), batch_size)
             first, span = middles - self.cutout // 2, np.arange(side)

@@ -24,10 +24,13 @@ class Batches:
         augmentation: Augmentation,
         seed: int,
     ):
-        """Take images, float32 (n, side, side, 3) in [0, 1], and labels (n,) to the device."""
+        """Take images, float32 (n, side, side, 3) in [0, 1], and labels (n,) to the device.
+
+        Where the augmentation asks for them, re-encoded copies follow the images: (2 n, ...).
+        """
         # A GPU gathers no uint8.
         self.data = on_each(images), on_each(labels.astype(np.int64))
-        self.size, self.side = images.shape[:2]
+        self.size, self.side = len(labels), images.shape[1]
         self.batch_size = batch_size
         self.augmentation = augmentation
         self.seed = seed

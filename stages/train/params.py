@@ -31,6 +31,7 @@ class Recipe(Section):
     schedule: Schedule = Field(discriminator="name")
     augmentation: Augmentation = Augmentation()
     label_smoothing: Share = 0.0
+    temperature_scaling: bool = True
     ema_momentum: Share = 0.0
     batch_size: BatchSize
     epochs: Count

@@ -11,9 +11,11 @@ from stages.cifar10 import SIDE
 from stages.models.stock_layers import with_stock_layers
 from stages.train import replicas
 from stages.train.batches import Batches
+from stages.train.copies import with_copies
 from stages.train.params import Recipe
 from stages.train.pixels import shrunk
 from stages.train.randomness import stream
+from stages.train.temperature import head_of
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,14 @@ def assemble(
         labels: their classes, uint8 (n,).
         seed: of every random stream.
         on_cpu: use the layers made for CPUs where the recipe's network has such.
+
+    Raises:
+        InputError: the temperature of the network's answers cannot be scaled.
     """
     network = recipe.network
     model = network.build(images, stream(seed, "weights"), on_cpu)
+    if recipe.temperature_scaling:
+        head_of(model)
     replicas.synchronize(model)
     phases = phases_of(recipe, model, images, labels, seed)
     steps = len(phases[0].batches)
@@ -108,7 +115,9 @@ def assemble(
 def phases_of(
     recipe: Recipe, model: keras.Model, images: np.ndarray, labels: np.ndarray, seed: int
 ) -> list[Phase]:
-    """Shrink the images of the first epochs, and leave out variables that have learned."""
+    """Copy and shrink images as the recipe asks, and leave out variables that have learned."""
+    if recipe.augmentation.jpeg:
+        images = with_copies(images, seed)
     low_epochs = recipe.augmentation.low_resolution_epochs(recipe.epochs)
 
     @cache

@@ -23,6 +23,7 @@ from stages.train.loop import train
 from stages.train.params import Recipe
 from stages.train.recipes import assemble
 from stages.train.saving import save_model
+from stages.train.temperature import scale
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip
@@ -31,12 +32,13 @@ MODEL = Path("models/model.keras")
 METRICS = Path("metrics/train.json")
 HISTORY = Path("plots/history.csv")
 Split = tuple[np.ndarray, np.ndarray]
-# In the history, in metrics/train.json. DVC shows a name that no other file has without the file's.
+# In the history, in metrics/train.json, the most important first. DVC shows a name that no other
+# file has without the file's.
 RESULTS = {
-    "loss": "train_loss",
+    "val_accuracy": "val_accuracy",
     "accuracy": "train_accuracy",
     "val_loss": "val_loss",
-    "val_accuracy": "val_accuracy",
+    "loss": "train_loss",
 }
 
 
@@ -46,23 +48,9 @@ def write_history(rows: list[Row]) -> None:
     replace(HISTORY, table.encode())
 
 
-def summary(model: keras.Model, images: int, kept: Row) -> dict[str, object]:
-    """Return the results that metrics/train.json holds; no times, which differ in each run.
-
-    Args:
-        model: the network.
-        images: how many it was trained on.
-        kept: the row of the epoch whose weights are kept.
-    """
-    results = {
-        RESULTS[name]: float(f"{value:.6g}") for name, value in kept.items() if name in RESULTS
-    }
-    return results | {
-        "epochs": kept["epoch"],
-        "images": images,
-        "parameters": model.count_params(),
-        "trainable_parameters": sum(int(tf.size(v)) for v in model.trainable_variables),
-    }
+def rounded(results: dict[str, float]) -> dict[str, float]:
+    """Return results with six significant digits."""
+    return {name: float(f"{value:.6g}") for name, value in results.items()}
 
 
 @contextmanager
@@ -133,10 +121,20 @@ def run(
     if not np.isfinite(answers).all():
         raise TrainingError("the trained model's answers are not finite; try a lower learning_rate")
 
-    save_model(with_stock_layers(training.kept), MODEL)
+    model = with_stock_layers(training.kept)
+    scaling = {}
+    if recipe.temperature_scaling and len(validation_data[0]):
+        scaling = scale(model, *validation_data)
+    save_model(model, MODEL)
     row = best(rows) if recipe.keep == "best" else rows[-1]
-    metrics = summary(training.model, len(training_data[0]), row)
-    # In a list, so that DVC does not take these for seven metrics.
-    text = json.dumps(metrics | {"environment": [facts]}, indent=2) + "\n"
+    results = {long: row[short] for short, long in RESULTS.items() if short in row}
+    sizes = {
+        "images": len(training_data[0]),
+        "parameters": model.count_params(),
+        "trainable_parameters": sum(int(tf.size(v)) for v in training.model.trainable_variables),
+    }
+    metrics = rounded(results) | {"epochs": row["epoch"]} | rounded(scaling)
+    # In lists, so that DVC does not take these for ten metrics; no times, which differ in each run.
+    text = json.dumps(metrics | {"sizes": [sizes], "environment": [facts]}, indent=2) + "\n"
     replace(METRICS, text.encode())
     checkpoint.remove()

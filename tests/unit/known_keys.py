@@ -117,6 +117,8 @@ AUGMENTATION: Keys = {
     "cutout": Key(0, integers(0, 32, "0 to 32")),
     "brightness": Key(0.0, share("brightness")),
     "contrast": Key(0.0, share("contrast")),
+    "noise": Key(0.0, share("noise")),
+    "jpeg": Key(0.0, FRACTION),
     "low_resolution": Key(24, integers(1, 32, "1 to 32")),
     "low_resolution_share": Key(0.0, FRACTION),
 }
@@ -126,6 +128,7 @@ PATIENCE = integers(0, 100_000, "0: never")
 REQUIRED: dict[str, Values] = {"batch_size": BATCH_SIZE, "epochs": COUNT}
 OWN: Keys = {
     "label_smoothing": Key(0.0, share("label_smoothing")),
+    "temperature_scaling": Key(True, TRUTH),
     "ema_momentum": Key(0.0, share("ema_momentum")),
     "keep": Key("last", KEEP),
     "patience": Key(0, PATIENCE),

@@ -1,9 +1,11 @@
-"""What augmentation does to the pixels of training images: cutout, brightness and contrast."""
+"""What augmentation does to the pixels of training images: cutout, brightness, contrast, noise."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from stages.train.augmentation import NORMALS
+from stages.train.pixels import noise
 from tests.unit.test_augmented_batches import COUNT, INDEX, SIDE, augmented
 from tests.unit.test_augmented_batches import images as images
 
@@ -83,6 +85,45 @@ def test_contrast_is_changed_after_brightness_and_cutout_is_black(images: np.nda
     expected[augmented(np.ones_like(images), cutout=3) == 0] = 0
     found = augmented(images, cutout=3, brightness=0.4, contrast=0.5)
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_noise_is_gaussian_and_of_any_strength_up_to_the_given_one(images: np.ndarray) -> None:
+    """Each image has its own; what leaves the range from 0 to 1 is cut off."""
+    grey = np.full_like(images, 0.5)
+    many = np.tile(INDEX, 10)
+    found = augmented(grey, index=many, noise=0.1)
+    assert found.dtype == np.float32
+    added = (found - 0.5).reshape(len(many), -1).astype(float)
+    size = added.shape[1]
+    deviations = added.std(1)
+    assert stats.kstest(deviations, stats.uniform(0, 0.1).cdf).pvalue > 0.001
+    visible = added[deviations > 0.02]
+    standard = visible / visible.std(1, keepdims=True)
+    assert stats.kstest(standard.ravel(), stats.norm.cdf).pvalue > 0.001
+    # Without any, it has a standard deviation of 1 / size ** 0.5; few windows are the same.
+    between = np.corrcoef(standard)[np.triu_indices(len(standard), 1)]
+    assert (abs(between) > 6 / size**0.5).mean() < 1e-4
+    strong = augmented(images, noise=0.9)
+    assert strong.min() == 0
+    assert strong.max() == 1
+
+
+def test_noise_is_a_window_of_the_same_numbers() -> None:
+    numbers = np.random.default_rng(0).standard_normal(NORMALS + 3 * SIDE**2, np.float32)
+    starts = [0, 5, NORMALS - 1]
+    windows = [numbers[start : start + 3 * SIDE**2] for start in starts]
+    expected = np.reshape(windows, (3, SIDE, SIDE, 3))
+    np.testing.assert_array_equal(noise(np.array(starts), SIDE), expected)
+
+
+def test_noise_comes_after_contrast_and_cutout_is_black(images: np.ndarray) -> None:
+    """It is drawn the same as without the others, and is not scaled with the contrast."""
+    middle = 0.4 + 0.2 * images
+    added = augmented(np.full_like(images, 0.5), noise=0.05) - 0.5
+    expected = augmented(middle, contrast=0.5, brightness=0.1) + added
+    expected[augmented(np.ones_like(images), cutout=3) == 0] = 0
+    found = augmented(middle, contrast=0.5, brightness=0.1, noise=0.05, cutout=3)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_what_is_drawn_for_one_kind_says_nothing_of_another(images: np.ndarray) -> None:

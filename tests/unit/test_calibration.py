@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.evaluate.calibration import calibration, expected_calibration_error
+from stages.calibration import calibration, expected_calibration_error
 
 
 def test_calibration_by_hand() -> None:

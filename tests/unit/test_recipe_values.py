@@ -83,13 +83,13 @@ def test_what_is_no_mapping_is_refused(folder: Path, key: str, value: Any) -> No
     [
         (
             "colour",
-            "network, optimizer, schedule, augmentation, label_smoothing, ema_momentum, "
-            "batch_size, epochs, keep, patience",
+            "network, optimizer, schedule, augmentation, label_smoothing, "
+            "temperature_scaling, ema_momentum, batch_size, epochs, keep, patience",
         ),
         (
             "augmentation.colour",
-            "flip, translation, border, cutout, brightness, contrast, low_resolution, "
-            "low_resolution_share",
+            "flip, translation, border, cutout, brightness, contrast, noise, jpeg, "
+            "low_resolution, low_resolution_share",
         ),
     ],
 )

@@ -78,14 +78,12 @@ def test_results(loop: Loop) -> None:
     """Six digits of the last epoch, and no times."""
     trained()
     expected = {
-        "train_loss": 0.333333,
+        "val_accuracy": 1.0,
         "train_accuracy": 0.666667,
         "val_loss": 1234570.0,
-        "val_accuracy": 1.0,
+        "train_loss": 0.333333,
         "epochs": 2,
-        "images": 20,
-        "parameters": 12 + 40,
-        "trainable_parameters": 6 + 40,
+        "sizes": [{"images": 20, "parameters": 12 + 40, "trainable_parameters": 6 + 40}],
         "environment": [environment("CPU")],
     }
     assert METRICS.read_text() == json.dumps(expected, indent=2) + "\n"
@@ -95,7 +93,7 @@ def test_without_validation_images_there_are_no_results_of_them(loop: Loop) -> N
     loop.rows = [{"epoch": 1, "loss": 0.5, "accuracy": 0.75}]
     run(TUTORIAL, 3, "auto", TRAINING, (VALIDATION[0][:0], VALIDATION[1][:0]))
     results = json.loads(METRICS.read_text())
-    assert [*results][:4] == ["train_loss", "train_accuracy", "epochs", "images"]
+    assert [*results][:4] == ["train_accuracy", "train_loss", "epochs", "sizes"]
     assert HISTORY.read_text() == "epoch,loss,accuracy,learning_rate\n1,0.5,0.75,0.1\n"
 
 
@@ -277,8 +275,9 @@ def test_a_recipe_is_trained(
     results = json.loads(METRICS.read_text())
     assert results["val_loss"] == pytest.approx(loss, rel=1e-4)
     assert results["val_accuracy"] == pytest.approx((answers.argmax(1) == VALIDATION[1]).mean())
-    assert (results["epochs"], results["images"]) == (1, 20)
-    assert results["parameters"] == loaded.count_params()
+    (sizes,) = results["sizes"]
+    assert (results["epochs"], sizes["images"]) == (1, 20)
+    assert sizes["parameters"] == loaded.count_params()
     with HISTORY.open() as file:
         (row,) = csv.DictReader(file)
     assert (row["epoch"], row["learning_rate"]) == ("1", "0.001")
