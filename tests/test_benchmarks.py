@@ -52,7 +52,6 @@ def test_a_run_is_recorded(reproduced: Callable[[Path], Project], tmp_path: Path
     assert facts["commit"] == project.git("rev-parse", "HEAD").strip()
     assert json.loads((folder / "train.json").read_text())["sizes"][0]["images"] == 500
     metrics = json.loads((folder / "evaluate.json").read_text())
-    assert metrics["tta"] == "flip_translate"
     assert output.splitlines()[-1] == (
         f"mean test accuracy {metrics['accuracy']:.4f} of [{metrics['accuracy']}]"
     )

@@ -87,6 +87,7 @@ def readers_of(path: Path) -> set[str]:
         "device.py": {"train", "evaluate"},
         "nvidia.py": {"train", "evaluate"},
         "arrays.py": {"preprocess", "train", "evaluate", "plots"},
+        "calibration.py": {"train", "evaluate"},
         "processors.py": {"train", "evaluate"},
         "settings.py": {"train", "evaluate", "plots"},
         "start.py": {"train", "evaluate"},

@@ -31,7 +31,9 @@ ALL = {"batch_size": len(LABELS), "epochs": max(STEPS)}
 CLIPPED = {"global_clipnorm": 0.5, "weight_decay": 0.01}
 NO_DROPOUT = {"dropout": 0.0, "dense_dropout": 0.0}
 RECIPES = {
-    "airbench": tiny("airbench_small", ema_momentum=0.5, keep="best", **ALL),
+    "airbench": tiny(
+        "airbench_small", ema_momentum=0.5, keep="best", augmentation={"noise": 0.0}, **ALL
+    ),
     "tutorial": tiny("tutorial", optimizer=CLIPPED, network=NO_DROPOUT, **ALL),
 }
 

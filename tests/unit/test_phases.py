@@ -87,7 +87,7 @@ def test_what_has_done_learning_stays_as_it_is(optimizer: str) -> None:
 
 def test_first_epochs_see_the_images_shrunk() -> None:
     side = 20
-    low = {"low_resolution": side, "translation": 0}
+    low = {"low_resolution": side, "translation": 0, "noise": 0.0}
     recipe = tiny("airbench_small", augmentation=low, batch_size=5)
     small, large = assembled(recipe).phases
     (picked, labels), *_ = epoch_of(small.batches, 0)
