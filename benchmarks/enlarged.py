@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from stages import arrays
+from stages.corruptions import rounded
 from stages.evaluate.inference import load_model, predict
 from tools.predict.reading import read
 
@@ -40,7 +41,7 @@ def as_pictures(images: np.ndarray, side: int, quality: int, folder: Path) -> np
 
 def main() -> None:
     test_images, labels = arrays.load("test")
-    images = np.rint(255 * test_images).astype(np.uint8)
+    images = rounded(255 * test_images)
     models = {path: load_model(Path(path)) for path in sys.argv[1:]}
 
     def answers(path: str, shown: np.ndarray) -> np.ndarray:
