@@ -1,10 +1,40 @@
-"""GELU in one pass over the memory instead of five, on a CPU three times as fast."""
+"""GELU in one pass over the memory instead of five, out of multiplications and additions alone."""
 
 from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.polynomial import Chebyshev, Polynomial
+from scipy.stats import norm
+
+# Where the polynomials end. Beyond, the normal distribution's share is 0 or 1 to within 2e-8.
+END = 5.5
+# With 16, outputs and gradients are within 1e-6 of the exact ones, as near as float32 allows.
+DEGREE = 16
+
+
+def coefficients(function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return the polynomial p, float32, for which `function(x)` is 1/2 + x p(u), |x| <= END.
+
+    Its argument u goes from -1 to 1 as the square of x does from 0 to END squared, which keeps
+    the rounding small.
+
+    Args:
+        function: less 1/2, an odd one.
+    """
+    domain = (0, END**2)
+
+    def even_part(squares: np.ndarray) -> np.ndarray:
+        x = np.sqrt(squares)
+        return (function(x) - 0.5) / x
+
+    series = Chebyshev.interpolate(even_part, DEGREE, domain=domain)
+    return series.convert(kind=Polynomial, domain=domain).coef.astype(np.float32)
+
+
+SHARE = coefficients(norm.cdf)
+SLOPE = coefficients(lambda x: norm.cdf(x) + x * norm.pdf(x))
 
 
 class CompiledGelu(keras.layers.Activation):
@@ -22,30 +52,55 @@ class CompiledGelu(keras.layers.Activation):
         """
         if activation != "gelu":
             raise ValueError(f"activation {activation!r}: only 'gelu'")
-        super().__init__(activation, **settings)
+        # It converts its inputs itself, in the same pass.
+        super().__init__(activation, autocast=False, **settings)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Return GELU of each element."""
-        return gelu(inputs)
+        """Return GELU of each element, in the layer's type."""
+        return gelu(inputs, self.compute_dtype)
 
 
-@tf.custom_gradient
-def gelu(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    """Return GELU of each element, and the function from its gradient to that of `x`."""
-    return outputs(x), lambda gradient: gradients(x, gradient)
+def gelu(inputs: tf.Tensor, kind: str) -> tf.Tensor:
+    """Return GELU of each element, as `kind`, but computed in float32."""
+
+    @tf.custom_gradient
+    def function(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        return outputs(x, kind), lambda gradient: gradients(x, gradient)
+
+    return function(inputs)
 
 
 @tf.function(jit_compile=True)
-def outputs(x: tf.Tensor) -> tf.Tensor:
-    """Return GELU of each element, of the same type, but computed in float32."""
-    return tf.cast(keras.activations.gelu(tf.cast(x, tf.float32), approximate=False), x.dtype)
+def outputs(x: tf.Tensor, kind: str) -> tf.Tensor:
+    """Return GELU of each element."""
+    x = tf.cast(x, tf.float32)
+    return rounded(x * evaluated(SHARE, x), kind)
 
 
 @tf.function(jit_compile=True)
 def gradients(x: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-    """Return the gradient for `x` from that for its GELU, computed in float32."""
-    kind = x.dtype
-    x, gradient = tf.cast(x, tf.float32), tf.cast(gradient, tf.float32)
-    below = 0.5 + 0.5 * tf.math.erf(x * np.float32(0.5**0.5))
-    density = tf.exp(-0.5 * x * x) * np.float32((2 * np.pi) ** -0.5)
-    return tf.cast(gradient * (below + x * density), kind)
+    """Return the gradient for `x`, of its type, from that for its GELU."""
+    slope = evaluated(SLOPE, tf.cast(x, tf.float32))
+    return rounded(tf.cast(gradient, tf.float32) * slope, x.dtype)
+
+
+def evaluated(polynomial: np.ndarray, x: tf.Tensor) -> tf.Tensor:
+    """Return 1/2 + x p(u), by Horner's rule."""
+    x = tf.clip_by_value(x, -END, END)
+    u = x * x * np.float32(2 / END**2) - 1
+    value = tf.fill(tf.shape(x), polynomial[-1])
+    for coefficient in polynomial[-2::-1]:
+        value = value * u + coefficient
+    return x * value + 0.5
+
+
+def rounded(x: tf.Tensor, kind: str | tf.DType) -> tf.Tensor:
+    """Convert float32 to `kind`, to bfloat16 in half the time of XLA's own conversion.
+
+    The upper half of the bits after an addition of half a unit of their last place; unlike XLA,
+    what lies in the middle between two numbers is rounded away from zero.
+    """
+    if kind != tf.bfloat16:
+        return tf.cast(x, kind)
+    bits = tf.bitcast(x, tf.uint32) + 0x8000
+    return tf.bitcast(tf.cast(tf.bitwise.right_shift(bits, 16), tf.uint16), tf.bfloat16)

@@ -4,7 +4,7 @@
 |---|---|---|---|
 | float32 | fewer than FEWEST_WEIGHTS | oneDNN's direct convolution | oneDNN's |
 | float32 | more | Winograd's | Winograd's |
-| bfloat16 | any | oneDNN's direct convolution | oneDNN's, of small images nine products |
+| bfloat16 | any | oneDNN's direct convolution | oneDNN's, small images side by side |
 """
 
 import keras

@@ -50,20 +50,20 @@ def test_fast_convolution_equals_keras(shape: tuple[int, int], precision: str) -
 def test_both_gradients_for_the_kernel_are_the_same(
     monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]
 ) -> None:
-    """By nine products and by TensorFlow's own; the sides decide, 7 pixels at most."""
+    """Of images side by side and one by one; the width decides, 7 pixels at most."""
     generator = np.random.default_rng(0)
     x, kernel = (
         tf.constant(generator.normal(size=size), tf.float32)
-        for size in ((4, *shape, 3), (3, 3, 3, 5))
+        for size in ((5, *shape, 3), (3, 3, 3, 5))
     )
     asked = []
-    products = direct_convolution.products
+    side_by_side = direct_convolution.side_by_side
 
-    def noted(*given: tf.Tensor) -> tf.Tensor:
-        asked.append(True)
-        return products(*given)
+    def noted(images: tf.Tensor) -> tf.Tensor:
+        asked.append(images.shape[-1])
+        return side_by_side(images)
 
-    monkeypatch.setattr(direct_convolution, "products", noted)
+    monkeypatch.setattr(direct_convolution, "side_by_side", noted)
     gradients = []
     for convolution in (direct_convolution.convolution, lambda a, b: tf.nn.conv2d(a, b, 1, "SAME")):
         with tf.GradientTape() as tape:
@@ -72,7 +72,26 @@ def test_both_gradients_for_the_kernel_are_the_same(
         gradients.append(tape.gradient(loss, [x, kernel]))
     for ours, theirs in zip(*gradients, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
-    assert asked == [True] * (max(shape) <= 7)
+    assert asked == ([5, 3] if shape[1] <= 7 else [])
+
+
+@pytest.mark.parametrize(
+    ("images", "width", "expected"),
+    [(1, 7, (1, 32)), (5, 7, (2, 32)), (8, 7, (2, 32)), (12, 5, (2, 36)), (9, 3, (2, 32))],
+)
+def test_images_side_by_side_are_as_wide_as_a_row(
+    images: int, width: int, expected: tuple[int, int]
+) -> None:
+    """The images in order, a column of zeros after each, and as many of zeros as are missing."""
+    x = np.random.default_rng(0).normal(size=(images, 4, width, 2)).astype(np.float32)
+    joined = direct_convolution.side_by_side(tf.constant(x)).numpy()
+    assert joined.shape == (expected[0], 4, expected[1], 2)
+    places = (
+        joined.reshape(expected[0], 4, -1, width + 1, 2).swapaxes(1, 2).reshape(-1, 4, width + 1, 2)
+    )
+    np.testing.assert_array_equal(places[:images, :, :width], x)
+    assert not places[:images, :, width].any()
+    assert not places[images:].any()
 
 
 @pytest.mark.parametrize(

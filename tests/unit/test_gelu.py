@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
-from stages.models.compiled_gelu import CompiledGelu
+from stages.models.compiled_gelu import CompiledGelu, rounded
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip
@@ -54,6 +54,47 @@ def test_of_bfloat16_only_the_results_are_rounded() -> None:
         found, (x * norm.cdf(x), norm.cdf(x) + x * norm.pdf(x)), strict=True
     ):
         np.testing.assert_allclose(values, expected, rtol=1 / 256, atol=1e-5)
+
+
+def test_larger_numbers_have_no_limit() -> None:
+    """Where the share below x is 0 or 1, to within the 2e-8 that it is at 5.5."""
+    x = tf.constant([-1000, -100, -10, -5.6, 5.6, 10, 100, 1000], tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        outputs = CompiledGelu()(x)
+    np.testing.assert_allclose(outputs, np.maximum(x, 0), rtol=2e-7, atol=3e-4)
+    np.testing.assert_allclose(tape.gradient(outputs, x), x > 0, atol=1e-6)
+
+
+def test_what_is_no_number_stays_so() -> None:
+    """A training stops when its loss is not finite, which no layer may hide."""
+    for kind in (tf.float32, tf.bfloat16):
+        layer = CompiledGelu(dtype="float32" if kind == tf.float32 else "mixed_bfloat16")
+        outputs = tf.cast(layer(tf.constant([np.nan, np.inf], kind)), tf.float32)
+        np.testing.assert_array_equal(outputs, [np.nan, np.inf])
+
+
+def test_in_bfloat16_it_takes_float32_as_well() -> None:
+    """As the first layer leaves it: rounded once, after GELU; its gradient is float32 again."""
+    x = np.linspace(-4, 4, 4001).astype(np.float32)
+    inputs = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = CompiledGelu(dtype="mixed_bfloat16")(inputs)
+    gradient = tape.gradient(outputs, inputs)
+    assert (outputs.dtype, gradient.dtype) == (tf.bfloat16, tf.float32)
+    exact = (x * norm.cdf(x)).astype(np.float32)
+    assert np.mean(outputs == tf.cast(exact, tf.bfloat16)) > 0.99
+    np.testing.assert_allclose(gradient, norm.cdf(x) + x * norm.pdf(x), atol=5e-6)
+
+
+def test_numbers_are_rounded_to_the_nearest() -> None:
+    """Both neighbours of a bfloat16 number, and the middle between two, away from zero."""
+    one = np.float32(1)
+    step = np.float32(2**-7)
+    x = np.array([1, 1.0038, 1.00390625, 1.004, -1.00390625], np.float32)
+    found = tf.cast(rounded(tf.constant(x), tf.bfloat16), tf.float32)
+    np.testing.assert_array_equal(found, [one, one, one + step, one + step, -one - step])
 
 
 def test_it_is_compiled() -> None:
