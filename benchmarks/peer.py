@@ -79,12 +79,12 @@ class Network(nn.Module):
         self.whitening.weight.data[:] = torch.cat([filters, -filters])
 
 
-def orthogonalized(matrix: Tensor, steps: int) -> Tensor:
-    """Newton-Schulz iterations of Muon."""
+def orthogonalized(matrix: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
+    """Newton-Schulz iterations of Muon, their products in `dtype`."""
     a, b, c = QUINTIC
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-7)
+    x = (x / (x.norm() + 1e-7)).to(dtype)
     for _ in range(steps):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
@@ -94,8 +94,11 @@ def orthogonalized(matrix: Tensor, steps: int) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Muon of convolutions with normalized weights."""
 
-    def __init__(self, params: list[Tensor], lr: float, momentum: float, steps: int):
+    def __init__(
+        self, params: list[Tensor], lr: float, momentum: float, steps: int, dtype: torch.dtype
+    ):
         super().__init__(params, {"lr": lr, "momentum": momentum, "steps": steps})
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self) -> None:
@@ -106,7 +109,7 @@ class Muon(torch.optim.Optimizer):
                 velocity.mul_(group["momentum"]).add_(p.grad)
                 update = (p.grad + group["momentum"] * velocity).reshape(len(p), -1)
                 p.mul_(len(p) ** 0.5 / p.norm())
-                p.sub_(group["lr"] * orthogonalized(update, group["steps"]).view_as(p))
+                p.sub_(group["lr"] * orthogonalized(update, group["steps"], self.dtype).view_as(p))
 
 
 def standardized(images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -149,7 +152,9 @@ def accuracies(network: Network, images: Tensor, labels: Tensor) -> tuple[float,
     return correct[0], correct[1]
 
 
-def optimizers(network: Network, recipe: dict, batch_size: int) -> list[torch.optim.Optimizer]:
+def optimizers(
+    network: Network, recipe: dict, precision: str, batch_size: int
+) -> list[torch.optim.Optimizer]:
     """Return SGD for biases and head, Muon for convolutions; the loss is a batch's sum."""
     settings = recipe["optimizer"]
     bias, head = settings["bias_learning_rate"], settings["head_learning_rate"]
@@ -168,6 +173,7 @@ def optimizers(network: Network, recipe: dict, batch_size: int) -> list[torch.op
             settings["kernel_learning_rate"],
             settings["kernel_momentum"],
             settings["newton_schulz_steps"],
+            getattr(torch, precision),
         ),
     ]
 
@@ -213,7 +219,7 @@ def prepared(
         settings["widths"], settings["batch_norm_momentum"], settings["batch_norm_epsilon"]
     ).to(memory_format=torch.channels_last)
     forward = torch.compile(network) if mode == "compile" else network
-    sgd, muon = optimizers(network, recipe, batch_size)
+    sgd, muon = optimizers(network, recipe, precision, batch_size)
     first = [group["lr"] for group in sgd.param_groups]
 
     def step(x: Tensor, y: Tensor, left: float, bias_left: float) -> None:

@@ -15,15 +15,25 @@ from keras.optimizers.schedules import LearningRateSchedule
 QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
-def orthogonalized(matrix: tf.Tensor, steps: int) -> tf.Tensor:
-    """Move the singular values of a matrix near to 1 by Newton-Schulz iterations."""
+def orthogonalized(matrix: tf.Tensor, steps: int, kind: str = "float32") -> tf.Tensor:
+    """Move the singular values of a matrix near to 1 by Newton-Schulz iterations.
+
+    Args:
+        matrix: float32.
+        steps: number of iterations.
+        kind: of their products, float32 or bfloat16, which the page above uses.
+
+    Returns:
+        A matrix of the same shape, float32.
+    """
     a, b, c = QUINTIC
     tall = matrix.shape[0] > matrix.shape[1]
     x = tf.transpose(matrix) if tall else matrix
-    x /= tf.norm(x) + 1e-7
+    x = tf.cast(x / (tf.norm(x) + 1e-7), kind)
     for _ in range(steps):
         gram = tf.matmul(x, x, transpose_b=True)
         x = a * x + tf.matmul(b * gram + c * tf.matmul(gram, gram), x)
+    x = tf.cast(x, tf.float32)
     return tf.transpose(x) if tall else x
 
 
@@ -31,7 +41,7 @@ class Muon(keras.optimizers.Optimizer):
     """Takes a step of Nesterov SGD for each variable that has a rate of its own.
 
     All others are kernels, (height, width, in, filters) or (in, filters): each is scaled to the
-    norm sqrt(filters) and takes a step of Muon.
+    norm sqrt(filters) and takes a step of Muon. Products are of Keras's present dtype policy.
     """
 
     def __init__(
@@ -57,6 +67,7 @@ class Muon(keras.optimizers.Optimizer):
             **settings: of every Keras optimizer.
         """
         super().__init__(learning_rate=learning_rate, **settings)
+        self.compute_dtype = keras.config.dtype_policy().compute_dtype
         self.momentum = momentum
         self.newton_schulz_steps = newton_schulz_steps
         self.sgd_schedules = sgd_schedules
@@ -92,7 +103,8 @@ class Muon(keras.optimizers.Optimizer):
         velocity.assign(self.momentum * velocity + gradient)
         filters = variable.shape[-1]
         matrix = tf.reshape(gradient + self.momentum * velocity, (-1, filters))
-        update = tf.reshape(orthogonalized(matrix, self.newton_schulz_steps), variable.shape)
+        update = orthogonalized(matrix, self.newton_schulz_steps, self.compute_dtype)
+        update = tf.reshape(update, variable.shape)
         scale = filters**0.5 / tf.norm(variable)
         variable.assign(scale * variable - learning_rate * update)
 

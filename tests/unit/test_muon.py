@@ -48,6 +48,31 @@ def test_orthogonalized_is_the_published_iteration(
     np.testing.assert_allclose(found, newton_schulz(matrix, steps), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(24, 96), (96, 24)])
+def test_the_iteration_in_bfloat16_is_near_to_that_in_float32(shape: tuple[int, int]) -> None:
+    matrix = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    found = orthogonalized(tf.constant(matrix), 3, "bfloat16").numpy()
+    expected = newton_schulz(matrix, 3)
+    assert found.dtype == np.float32
+    assert np.std(found - expected) < 0.08 * np.std(expected)
+
+
+@pytest.mark.parametrize(
+    ("policy", "kind"), [("float32", tf.float32), ("mixed_bfloat16", tf.bfloat16)]
+)
+def test_products_are_of_the_policy_under_which_the_optimizer_was_made(
+    monkeypatch: pytest.MonkeyPatch, policy: str, kind: tf.DType
+) -> None:
+    monkeypatch.setattr(keras.config, "dtype_policy", lambda: keras.DTypePolicy(policy))
+    muon = Muon(constant(0.5), 0.6, 3, {}, 0.85, 0.0)
+    kernel = keras.Variable(np.eye(4, 6), dtype="float32", name="kernel")
+    muon.build([kernel])
+    step = tf.function(lambda gradient: muon.update_step(gradient, kernel, tf.constant(0.1)))
+    operations = step.get_concrete_function(tf.ones((4, 6))).graph.get_operations()
+    products = {op.outputs[0].dtype for op in operations if "MatMul" in op.type}
+    assert (products, kernel.dtype) == ({kind}, "float32")
+
+
 @pytest.mark.parametrize("shape", [(3, 7), (7, 3)])
 def test_orthogonalized_makes_the_smaller_products(shape: tuple[int, int]) -> None:
     """Those of the shorter side, for a matrix as for its transpose."""
