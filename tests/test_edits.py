@@ -86,6 +86,7 @@ def readers_of(path: Path) -> set[str]:
         "models": {"train"},
         "device.py": {"train", "evaluate"},
         "nvidia.py": {"train", "evaluate"},
+        "answers.py": {"train", "evaluate"},
         "arrays.py": {"preprocess", "train", "evaluate", "plots"},
         "calibration.py": {"train", "evaluate"},
         "processors.py": {"train", "evaluate"},

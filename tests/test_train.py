@@ -21,8 +21,9 @@ from stages.train.batches import Batches
 from stages.train.history import Row
 from stages.train.loop import train
 from stages.train.params import Recipe
+from stages.train.phases import Phase
 from stages.train.randomness import stream
-from stages.train.recipes import Phase, Training, assemble
+from stages.train.recipes import Training, assemble
 from tests.project import (
     ROOT,
     Stage,

@@ -2,12 +2,9 @@
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
+from stages.answers import answered, logits_of
 from stages.evaluate.params import Tta
-
-# Below any probability that float32 tells from 0.
-SMALLEST = np.finfo(np.float32).tiny
 
 
 def views(images: np.ndarray, tta: Tta) -> list[tuple[float, np.ndarray]]:
@@ -31,24 +28,6 @@ def views(images: np.ndarray, tta: Tta) -> list[tuple[float, np.ndarray]]:
     ]
 
 
-def answered(
-    model: keras.Model, images: np.ndarray, batch_size: int, title: str | None = None
-) -> np.ndarray:
-    """Return class probabilities, float32 (n, 10), of images as they are.
-
-    On a terminal a bar with this title shows the progress.
-
-    Batch by batch, since `model.predict` reads by tf.data, and waits at the end, now and then, for
-    the thread that tunes it to wake up (TensorFlow 2.21).
-    """
-    starts = range(0, len(images), batch_size)
-    # disable=None: no bar where standard error is not a terminal.
-    with tqdm(starts, desc=title, leave=False, unit="batch", disable=None) as bar:
-        return np.concatenate(
-            [model.predict_on_batch(images[first : first + batch_size]) for first in bar]
-        )
-
-
 def predict(
     model: keras.Model, images: np.ndarray, tta: Tta, batch_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +44,6 @@ def predict(
     if tta == "none":
         return answers[0], answers[0]
     logits = sum(
-        weight * np.log(np.maximum(answer, SMALLEST))
-        for weight, answer in zip(weights, answers, strict=True)
+        weight * logits_of(answer) for weight, answer in zip(weights, answers, strict=True)
     )
     return keras.ops.convert_to_numpy(keras.ops.softmax(logits)), answers[0]

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from stages import device  # Before TensorFlow, which reads what it sets.
+from stages.answers import answered
 from stages.cifar10 import CLASSES
 from stages.corruptions import Corruption, corrupted
 from stages.errors import InputError, in_one_line
-from stages.evaluate.augmentation import answered, predict
+from stages.evaluate.augmentation import predict
 from stages.evaluate.params import Tta
 from stages.params import Device
 

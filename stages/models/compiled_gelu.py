@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from numpy.polynomial import Chebyshev, Polynomial
-from scipy.stats import norm
+from scipy.special import ndtr
 
 # Where the polynomials end. Beyond, the normal distribution's share is 0 or 1 to within 2e-8.
 END = 5.5
@@ -33,8 +33,8 @@ def coefficients(function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     return series.convert(kind=Polynomial, domain=domain).coef.astype(np.float32)
 
 
-SHARE = coefficients(norm.cdf)
-SLOPE = coefficients(lambda x: norm.cdf(x) + x * norm.pdf(x))
+SHARE = coefficients(ndtr)
+SLOPE = coefficients(lambda x: ndtr(x) + x * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi))
 
 
 class CompiledGelu(keras.layers.Activation):

@@ -11,8 +11,9 @@ from stages.train import replicas
 from stages.train.augmentation import Plan
 from stages.train.averages import average
 from stages.train.batches import Batches
+from stages.train.phases import Phase
 from stages.train.pixels import Pair, pick
-from stages.train.recipes import Phase, Training
+from stages.train.recipes import Training
 
 # From a device's part of a batch, images and labels, and the size of the whole batch to the sum of
 # the part's losses and the number of right answers, float32 (2,).

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
+from stages.answers import answered, logits_of
 from stages.calibration import calibration, expected_calibration_error
 from stages.errors import InputError
 
@@ -16,8 +17,6 @@ BATCH_SIZE = 500
 BINS = 15
 # A few validation images that are all right or all wrong would ask for 0 or infinity.
 LOWEST, HIGHEST = 0.05, 20.0
-# Below any probability that float32 tells from 0.
-SMALLEST = np.finfo(np.float32).tiny
 
 
 def head_of(model: keras.Model) -> keras.layers.Dense:
@@ -75,11 +74,8 @@ def scale(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> dict[st
     Returns:
         the temperature, and the expected calibration error on these images with it and without.
     """
-    starts = range(0, len(images), BATCH_SIZE)
-    probabilities = np.concatenate(
-        [model.predict_on_batch(images[first : first + BATCH_SIZE]) for first in starts]
-    )
-    logits = np.log(np.maximum(probabilities, SMALLEST).astype(np.float64))
+    probabilities = answered(model, images, BATCH_SIZE, "temperature")
+    logits = logits_of(probabilities.astype(np.float64))
     temperature = best_temperature(logits, labels)
     head = head_of(model)
     head.set_weights([weight / np.float32(temperature) for weight in head.get_weights()])

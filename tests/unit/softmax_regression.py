@@ -6,7 +6,8 @@ from stages import device as device  # First, since TensorFlow reads what it set
 from stages.train.augmentation import Augmentation
 from stages.train.batches import Batches
 from stages.train.history import Row
-from stages.train.recipes import Phase, Training
+from stages.train.phases import Phase
+from stages.train.recipes import Training
 from tests.unit.picked import Batch, epoch_of
 
 import keras  # isort: skip

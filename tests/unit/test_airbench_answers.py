@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.models.airbench import Airbench
-from stages.train.recipes import at_side
+from stages.train.phases import at_side
 
 import keras  # isort: skip
 

@@ -8,7 +8,8 @@ import pytest
 import scipy.ndimage
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
-from stages.evaluate.augmentation import answered, predict, views
+from stages.answers import answered
+from stages.evaluate.augmentation import predict, views
 from stages.evaluate.params import Tta
 from tests.unit.terminal import make_terminal
 

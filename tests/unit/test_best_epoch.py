@@ -12,7 +12,8 @@ from stages import device  # First, since TensorFlow reads what it sets.
 from stages.train import run as run_module
 from stages.train.history import Row
 from stages.train.params import Recipe
-from stages.train.recipes import Phase, Training
+from stages.train.phases import Phase
+from stages.train.recipes import Training
 from stages.train.run import run, write_history
 from tests.unit.eager import without_graphs as without_graphs
 from tests.unit.test_loop import Fixed, network

@@ -10,7 +10,8 @@ from stages.train.augmentation import Plan
 from stages.train.batches import Batches
 from stages.train.history import Row
 from stages.train.loop import VALIDATION_BATCH_SIZE, train
-from stages.train.recipes import Phase, Training
+from stages.train.phases import Phase
+from stages.train.recipes import Training
 from tests.unit.eager import without_graphs as without_graphs
 from tests.unit.softmax_regression import (
     EPOCHS,

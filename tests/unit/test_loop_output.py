@@ -16,7 +16,8 @@ from stages.errors import TrainingError
 from stages.train.augmentation import Augmentation, Plan
 from stages.train.batches import Batches
 from stages.train.loop import train
-from stages.train.recipes import Phase, Training
+from stages.train.phases import Phase
+from stages.train.recipes import Training
 from tests.unit.eager import without_graphs as without_graphs
 
 import keras  # isort: skip

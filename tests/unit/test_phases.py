@@ -8,7 +8,8 @@ import pytest
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.errors import InputError
 from stages.train.params import read_recipe
-from stages.train.recipes import Training, at_side
+from stages.train.phases import at_side
+from stages.train.recipes import Training
 from tests.project import Params, write_params
 from tests.unit.picked import epoch_of
 from tests.unit.tiny_recipes import IMAGES, LABELS, assembled, tiny

@@ -8,7 +8,7 @@ import pytest
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.models.resnet import ResNet
 from stages.models.stock_layers import with_stock_layers
-from stages.train.recipes import at_side
+from stages.train.phases import at_side
 from stages.train.saving import save_model
 
 import keras  # isort: skip

@@ -1,9 +1,14 @@
 """How TensorFlow starts: how many threads it takes, and what is heard of it."""
 
 import gc
+import importlib
+import importlib.util
+import json
 import logging
 import os
 import runpy
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -68,3 +73,34 @@ def test_the_start_of_tensorflow_is_heard_on_request_only(
     noise("3")
     assert capfd.readouterr().err == f"{heard}noise 2\nnoise 3\n"
     assert os.get_inheritable(2)
+
+
+def test_packages_are_hidden_for_a_while() -> None:
+    """Those imported before stay, and after an error the others are found again, too."""
+    assert "json" in sys.modules
+    sys.modules.pop("this", None)
+    with pytest.raises(KeyError), start.without(["json", "this"]):  # noqa: PT012
+        with pytest.raises(ModuleNotFoundError, match="this"):
+            importlib.import_module("this")
+        assert importlib.import_module("json") is json
+        raise KeyError
+    assert "this" not in sys.modules
+    assert importlib.util.find_spec("this")
+
+
+@pytest.mark.slow
+def test_keras_starts_without_what_is_not_used() -> None:
+    """Afterwards these packages can be imported, and Keras trains on NumPy's arrays."""
+    program = """
+import sys
+from stages import start
+assert not {"matplotlib", "pandas", "sklearn"} & sys.modules.keys()
+import numpy as np
+model = start.keras.Sequential([start.keras.layers.Dense(1)])
+model.compile(loss="mse")
+model.fit(np.ones((4, 2)), np.ones(4), verbose=0)
+import matplotlib.pyplot, pandas, sklearn.metrics
+assert model.predict(np.ones((4, 2)), verbose=0).shape == (4, 1)
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
