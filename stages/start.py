@@ -44,7 +44,9 @@ def quiet_start() -> Iterator[None]:
 def without(names: Sequence[str]) -> Iterator[None]:
     """Let no import find the packages of these names that have not been imported yet."""
     hidden = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # None is what an import takes as "not there".
+    for name in hidden:
+        # What an import takes as "not there".
+        sys.modules[name] = None  # type: ignore[assignment]
     try:
         yield
     finally:

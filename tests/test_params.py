@@ -38,7 +38,12 @@ WRONG = [
     ("train", "device", "gpu", "no GPU is seen"),
     ("train", "devices", 0, "greater than or equal to 1"),
     ("train", "precision", "float16", "'auto', 'float32' or 'bfloat16'"),
-    ("train", "recipe", "resnet", "allowed are 'tutorial', 'airbench94', 'airbench_small'"),
+    (
+        "train",
+        "recipe",
+        "resnet",
+        "allowed are 'tutorial', 'airbench94', 'airbench96', 'airbench_small'",
+    ),
     ("train", "recipe", 3, "valid string"),
     ("train", "recipe", "v1.5", "allowed are letters, digits, _ and -"),
     ("train", f"{ON}.epochs", 10**9, "less than or equal to 100000"),
