@@ -85,13 +85,10 @@ def gradients(x: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
 
 
 def evaluated(polynomial: np.ndarray, x: tf.Tensor) -> tf.Tensor:
-    """Return 1/2 + x p(u), by Horner's rule."""
+    """Return 1/2 + x p(u)."""
     x = tf.clip_by_value(x, -END, END)
     u = x * x * np.float32(2 / END**2) - 1
-    value = tf.fill(tf.shape(x), polynomial[-1])
-    for coefficient in polynomial[-2::-1]:
-        value = value * u + coefficient
-    return x * value + 0.5
+    return x * tf.math.polyval([*polynomial[::-1]], u) + 0.5
 
 
 def rounded(x: tf.Tensor, kind: str | tf.DType) -> tf.Tensor:

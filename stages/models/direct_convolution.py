@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-KERNEL = 3
 # Up to this width of the images, in pixels, oneDNN's gradient for the kernel in bfloat16 is faster
 # where several are side by side, since it takes the pixels of a row 32 at a time.
 SMALL = 7
