@@ -1,16 +1,14 @@
 """Reads params.yaml and checks it against the typed parameters that each stage keeps beside it."""
 
-import difflib
-from collections.abc import Iterable
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from stages.errors import InputError, in_one_line
+from stages.problems import explain, on_one_line, unknown
 
 PATH = Path("params.yaml")
 TOP_LEVEL = (
@@ -93,63 +91,3 @@ def document() -> dict[str, Any]:
         if name not in TOP_LEVEL:
             raise InputError(f"{PATH}: {on_one_line(name)}: {unknown(name, TOP_LEVEL)}")
     return content
-
-
-def on_one_line(key: object) -> str:
-    """Return a key as it stands, or escaped where a character of it does not print."""
-    return str(key) if str(key).isprintable() else ascii(str(key))
-
-
-def explain(key: str, schema: Any, error: ValidationError) -> str:
-    """Put the first problem that pydantic found, and the keys of the others, into one line."""
-    first, *others = error.errors(include_url=False)
-    keys, section = find(schema, first["loc"])
-    where = on_one_line(".".join([key, *keys]))
-    if first["type"] == "extra_forbidden":
-        says = unknown(keys[-1], section.model_fields)
-        line = f"{where} = {first['input']!r}: {says}"
-    elif first["type"] == "missing":
-        line = f"{where}: missing"
-    elif first["type"] == "union_tag_not_found":
-        line = f"{where}.name: missing"
-    elif first["type"] == "union_tag_invalid":
-        allowed = first["ctx"]["expected_tags"]
-        line = f"{where}.name = {first['input']['name']!r}: allowed are {allowed}"
-    elif first["type"] in ("model_type", "model_attributes_type"):
-        # Pydantic would name the class.
-        line = f"{where} = {first['input']!r}: should be a mapping"
-    else:
-        reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-        line = f"{where} = {first['input']!r}: {reason}"
-    more = [on_one_line(".".join(find(schema, other["loc"])[0])) for other in others]
-    return f"{line} (and {len(more)} more: {', '.join(more)})" if more else line
-
-
-def unknown(key: object, allowed: Iterable[str]) -> str:
-    """Say that there is no such key, which one may have been meant, and which there are."""
-    meant = difflib.get_close_matches(str(key), allowed, n=1)
-    hint = f"did you mean {meant[0]}? " if meant else ""
-    return f"unknown key; {hint}allowed are {', '.join(allowed)}"
-
-
-def find(schema: Any, location: tuple[str | int, ...]) -> tuple[list[str], Any]:
-    """Return the keys that lead to a problem, as in the file, and the section of the last one.
-
-    Pydantic's own location also names the member of a union by which it judged.
-    """
-    keys, section = [], schema
-    for step in location:
-        if isinstance(schema, UnionType):
-            members = {name_of(member): member for member in get_args(schema)}
-            schema = members.get(step)
-            continue
-        keys.append(str(step))
-        section, fields = schema, getattr(schema, "model_fields", {})
-        schema = fields[step].annotation if step in fields else None
-    return keys, section
-
-
-def name_of(section: Any) -> object:
-    """Return the value of `name` by which a section is chosen among several; None without one."""
-    fields = getattr(section, "model_fields", {})
-    return get_args(fields["name"].annotation)[0] if "name" in fields else None

@@ -9,7 +9,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from stages.corruptions import Corruption
 from stages.errors import InputError, in_one_line
-from stages.params import Section, explain
+from stages.params import Section
+from stages.problems import explain
 from stages.tables import PREDICTIONS, read_table
 
 PLOTS = Path("plots")

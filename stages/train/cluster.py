@@ -13,7 +13,7 @@ import tensorflow as tf
 from pydantic import BaseModel, Field, NonNegativeInt, ValidationError, model_validator
 
 from stages.errors import InputError, TrainingError
-from stages.params import explain
+from stages.problems import explain
 from stages.train.history import Row
 from stages.train.replicas import summed
 

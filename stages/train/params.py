@@ -10,7 +10,8 @@ from stages.errors import InputError
 from stages.models.airbench import Airbench
 from stages.models.resnet import ResNet
 from stages.models.tutorial import Tutorial
-from stages.params import PATH, Count, CountOrNone, Section, Share, document, name_of, read
+from stages.params import PATH, Count, CountOrNone, Section, Share, document, read
+from stages.problems import name_of
 from stages.train.augmentation import Augmentation
 from stages.train.optimizers import SGD, Adam, AdamW, Muon, RMSprop
 from stages.train.schedules import Constant, Cosine, Linear, Step
