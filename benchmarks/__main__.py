@@ -84,12 +84,6 @@ def shown(values: list[float], digits: int = 0) -> str:
     return f"{middle} ({low} to {high})"
 
 
-def passed(rows: list[dict[str, Any]], accuracy: float, which: str) -> str:
-    """Return when a training passed an accuracy."""
-    row = next((row for row in rows if row[which] >= accuracy), None)
-    return f"{row['seconds']:.0f} s (epoch {row['epoch']:.0f})" if row else "not reached"
-
-
 def print_table(rows: list[Row]) -> None:
     """Print rows of Markdown."""
     print("\n| what | this project | peer | ratio |\n|---|---|---|---|")
@@ -165,11 +159,6 @@ def training_rows(recipe: dict, fastest: PeerSettings) -> list[Row]:
             ),
             ("test accuracy", *(f"{side['plain']:.4f}" for side in sides), ""),
             ("test accuracy, flip and translate", *(f"{side['tta']:.4f}" for side in sides), ""),
-            (
-                "94 % passed after",
-                *(passed(side.rows, 0.94, "tta") for side in (mine, training)),
-                "",
-            ),
         ]
     return rows
 
