@@ -29,11 +29,12 @@ plots: $(INSTALLED)
 export: $(INSTALLED)
 	python -m tools export
 
+# Three at a time, since a test now and then waits for a process, a server or a signal.
 test: lint
-	pytest --numprocesses=2 --dist=worksteal --durations=10
+	pytest --numprocesses=3 --dist=worksteal --durations=10
 
-# What takes longer: twenty kills of two recipes, killed experiments, frozen machines, a cluster that
-# loses a node, edits of params.yaml.
+# What takes longer: twenty kills of two recipes, killed experiments, killed and frozen machines, a
+# cluster that loses a node, edits of params.yaml.
 soak: $(INSTALLED)
 	pytest -rP tests/soak_resume.py tests/soak_replicas.py tests/soak_sweep_*.py
 	PARAMS_EXAMPLES=5000 pytest tests/unit/test_params_properties.py

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def home(tmp_path: Path) -> Path:
 
 def folder_for(recipe: str, source: Path, folder: Path) -> Path:
     """Return a folder in which a recipe can be trained on the arrays of `source`."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     (folder / "data").symlink_to(source / "data")
     params = yaml.safe_load((source / "params.yaml").read_text())
     params["recipe"] = recipe
@@ -70,38 +71,48 @@ def recorded(folder: Path) -> dict[str, object]:
     return facts
 
 
+@pytest.fixture(scope="session")
+def plain(
+    arrays: Path, template: Path, once: Callable[[str, Callable[[Path], None]], Path]
+) -> dict[str, Path]:
+    """Return by its recipe a folder in which nothing was set when it was trained there."""
+
+    def make(folder: Path) -> None:
+        train(folder_for("tutorial", arrays, folder))
+
+    return {"tutorial": once("plain tutorial", make), "airbench_small": template}
+
+
 @pytest.mark.parametrize("recipe", ["tutorial", "airbench_small"])
-def test_training(arrays: Path, home: Path, tmp_path: Path, recipe: str) -> None:
-    plain = folder_for(recipe, arrays, tmp_path / "plain")
-    train(plain)
+def test_training(
+    arrays: Path, home: Path, tmp_path: Path, plain: dict[str, Path], recipe: str
+) -> None:
     set_up = folder_for(recipe, arrays, tmp_path / "set up")
     train(set_up, HOME=str(home), **VARIABLES)
-    assert hashes(set_up) == hashes(plain)
+    assert hashes(set_up) == hashes(plain[recipe])
     assert json.loads((home / ".keras/keras.json").read_text()) == KERAS
 
 
-def test_evaluation_and_figures(trained: Path, home: Path, tmp_path: Path) -> None:
-    outs = {}
-    for name, variables in (("plain", {}), ("set up", {"HOME": str(home), **VARIABLES})):
-        folder = tmp_path / name
-        shutil.copytree(trained, folder, symlinks=True)
-        if variables:
-            (folder / "matplotlibrc").write_text(MATPLOTLIB)
-        for stage in ("evaluate", "plots"):
-            result = run_stage(stage, folder, **variables)
-            assert (result.returncode, result.stderr) == (0, "")
-        files = [*(folder / "metrics").iterdir(), *(folder / "plots").iterdir()]
-        outs[name] = {file.name: file.read_bytes() for file in files}
-    assert len(outs["plain"]) > 8
-    assert outs["set up"] == outs["plain"]
+def test_evaluation_and_figures(template: Path, trained: Path, home: Path, tmp_path: Path) -> None:
+    """Against what `dvc repro` left where nothing was set."""
+    set_up = tmp_path / "set up"
+    shutil.copytree(trained, set_up, symlinks=True)
+    (set_up / "matplotlibrc").write_text(MATPLOTLIB)
+    for stage in ("evaluate", "plots"):
+        result = run_stage(stage, set_up, HOME=str(home), **VARIABLES)
+        assert (result.returncode, result.stderr) == (0, "")
+    outs = [path for name in ("metrics", "plots") for path in (set_up / name).iterdir()]
+    assert len(outs) > 8
+    for path in outs:
+        assert path.read_bytes() == (template / path.relative_to(set_up)).read_bytes(), path
 
 
-def test_number_of_processors_is_recorded(arrays: Path, tmp_path: Path) -> None:
-    both = folder_for("tutorial", arrays, tmp_path / "both")
+def test_number_of_processors_is_recorded(
+    arrays: Path, tmp_path: Path, plain: dict[str, Path]
+) -> None:
     one = folder_for("tutorial", arrays, tmp_path / "one")
-    train(both)
     train(one, "taskset", "-c", "0")
-    facts = recorded(both)
+    facts = recorded(plain["tutorial"])
     assert facts["threads"] == len(os.sched_getaffinity(0))
     assert recorded(one) == facts | {"threads": 1}
 
@@ -163,6 +174,6 @@ def test_checkpoint_of_another_number_of_processors_is_dropped(
 
 def test_kernels_of_blas_are_recorded(arrays: Path, tmp_path: Path) -> None:
     """OPENBLAS_CORETYPE stays heeded, since some processors need it; so it is recorded."""
-    folder = folder_for("airbench_small", arrays, tmp_path / "kernels")
+    folder = folder_for("tutorial", arrays, tmp_path / "kernels")
     train(folder, OPENBLAS_CORETYPE="Haswell")
     assert str(recorded(folder)["blas"]).endswith(" Haswell")
