@@ -29,9 +29,8 @@ plots: $(INSTALLED)
 export: $(INSTALLED)
 	python -m tools export
 
-# Three at a time, since a test now and then waits for a process, a server or a signal.
 test: lint
-	pytest --numprocesses=3 --dist=worksteal --durations=10
+	pytest --numprocesses=2 --dist=worksteal --durations=10
 
 # What takes longer: twenty kills of two recipes, killed experiments, killed and frozen machines, a
 # cluster that loses a node, edits of params.yaml.

@@ -48,7 +48,7 @@ settings:
     environment = environment_of_tests(
         PYTHONSAFEPATH="1", PYTHONDONTWRITEBYTECODE="1", MAKEFLAGS=""
     )
-    command = ["make", "--file=-", "settings"]
+    command = ["make", "--no-print-directory", "--file=-", "settings"]
     output = subprocess.check_output(command, cwd=ROOT, env=environment, input=makefile, text=True)
     assert output == "False 0\n"
 
