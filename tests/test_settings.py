@@ -174,6 +174,6 @@ def test_checkpoint_of_another_number_of_processors_is_dropped(
 
 def test_kernels_of_blas_are_recorded(arrays: Path, tmp_path: Path) -> None:
     """OPENBLAS_CORETYPE stays heeded, since some processors need it; so it is recorded."""
-    folder = folder_for("tutorial", arrays, tmp_path / "kernels")
+    folder = folder_for("airbench_small", arrays, tmp_path / "kernels")
     train(folder, OPENBLAS_CORETYPE="Haswell")
     assert str(recorded(folder)["blas"]).endswith(" Haswell")

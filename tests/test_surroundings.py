@@ -1,13 +1,12 @@
-"""Where a project may lie and when it may run: another file system, a clock that jumps."""
+"""Where a project may lie, and how and when it may run: disks, Python's settings, the clock."""
 
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.project import ROOT, Project, environment_of_tests, run, stages_run
+from tests.project import ROOT, Project, run, stages_run
 
 UP_TO_DATE = "Data and pipelines are up to date.\n"
 PLACES = {
@@ -39,18 +38,13 @@ def test_data_on_another_file_system(
     assert result.stdout.count(UP_TO_DATE) == 2
 
 
-def test_make_unsets_what_keeps_python_from_importing_or_makes_it_slow() -> None:
-    makefile = """
-include Makefile
-settings:
-\t@python -c 'import sys; print(sys.flags.safe_path, sys.flags.dont_write_bytecode)'
-"""
-    environment = environment_of_tests(
-        PYTHONSAFEPATH="1", PYTHONDONTWRITEBYTECODE="1", MAKEFLAGS=""
-    )
-    command = ["make", "--no-print-directory", "--file=-", "settings"]
-    output = subprocess.check_output(command, cwd=ROOT, env=environment, input=makefile, text=True)
-    assert output == "False 0\n"
+def test_make_unsets_what_keeps_python_from_importing_or_makes_it_slow(tmp_path: Path) -> None:
+    program = "import sys; print(sys.flags.safe_path, sys.flags.dont_write_bytecode)"
+    (tmp_path / "makefile").write_text(f"include Makefile\nsettings:\n\t@python -c '{program}'\n")
+    command = ["make", "--no-print-directory", f"--file={tmp_path}/makefile", "settings"]
+    variables = {"PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1", "MAKEFLAGS": ""}
+    result = run(command, ROOT, **variables)
+    assert (result.returncode, result.stdout) == (0, "False 0\n"), result.stderr
 
 
 def test_no_stage_reads_the_time_of_day() -> None:
