@@ -106,6 +106,7 @@ IDEAS: dict[str, tuple[list[str], Check]] = {
     "stop early": ([f"{KEY}.patience=1"], stopped),
     "keep the best epoch": ([f"{KEY}.keep=best"], kept_the_best),
     "average the weights": ([f"{KEY}.ema_momentum=0.99"], averaged),
+    "the hardest half of each batch": ([f"{KEY}.hardest_share=0.5"], differs),
     "Muon for the tutorial's network": ([f"{KEY}.optimizer.name=muon"], differs),
     "Adam for the airbench network": (
         ["recipe=airbench_small", "recipes.airbench_small.optimizer.name=adam"],

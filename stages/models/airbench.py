@@ -3,12 +3,12 @@
 Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv 2404.00498.
 """
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
 
-from stages.models.network import Network
+from stages.models.network import Network, fewer
 from stages.params import Count, CountOrNone, Positive
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ class Airbench(Network):
     def training_epochs(self, path: str, epochs: int) -> int:
         """Return for how many epochs a variable is trained: the first layer's bias is soon done."""
         return self.whitening_epochs if path.endswith("whitening/bias") else epochs
+
+    def narrowed(self, width: float) -> Self:
+        """Return the network with fewer filters, and two convolutions in each block."""
+        return self.model_copy(update={"widths": fewer(self.widths, width), "block_depth": 2})
 
     def build(
         self, images: np.ndarray, generator: np.random.Generator, on_cpu: bool

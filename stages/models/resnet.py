@@ -1,11 +1,11 @@
 """The residual network for CIFAR-10: He et al., arXiv 1512.03385, section 4.2."""
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import AfterValidator, Field
 
-from stages.models.network import Network
+from stages.models.network import Network, fewer
 from stages.params import Count
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ class ResNet(Network):
     width: Count = 16
 
     smallest_side: ClassVar[int] = 1
+
+    def narrowed(self, width: float) -> Self:
+        """Return the network with fewer filters, as deep as this one."""
+        return self.model_copy(update={"width": fewer([self.width], width)[0]})
 
     def build(
         self, images: np.ndarray, generator: np.random.Generator, on_cpu: bool

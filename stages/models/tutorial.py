@@ -1,11 +1,11 @@
 """The network of the 2018 Keras tutorial, to the letter by default, and what it may become."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
 from pydantic import AfterValidator, Field
 
-from stages.models.network import Network
+from stages.models.network import Network, fewer
 from stages.params import Count, Share, increasing
 
 if TYPE_CHECKING:
@@ -27,6 +27,13 @@ class Tutorial(Network):
     dropout: Share = 0.25
     dense_units: Count = 512
     dense_dropout: Share = 0.5
+
+    def narrowed(self, width: float) -> Self:
+        """Return the network with fewer filters and dense units."""
+        (dense_units,) = fewer([self.dense_units], width)
+        return self.model_copy(
+            update={"filters": fewer(self.filters, width), "dense_units": dense_units}
+        )
 
     def build(
         self, images: np.ndarray, generator: np.random.Generator, on_cpu: bool

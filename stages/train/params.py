@@ -23,6 +23,7 @@ Schedule = Constant | Linear | Cosine | Step
 KINDS = ("network", "optimizer", "schedule")
 
 BatchSize = Annotated[int, Field(ge=1, le=50_000)]
+Part = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -34,6 +35,8 @@ class Recipe(Section):
     label_smoothing: Share = 0.0
     temperature_scaling: bool = True
     ema_momentum: Share = 0.0
+    hardest_share: Part = 1.0
+    proxy_width: Part = 0.25
     batch_size: BatchSize
     epochs: Count
     keep: Literal["last", "best"] = "last"

@@ -1,6 +1,6 @@
 """Divides a training into phases: which variables an epoch trains, on images of which size."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
 
@@ -12,20 +12,30 @@ from stages.train.batches import Batches
 from stages.train.copies import with_copies
 from stages.train.params import Recipe
 from stages.train.pixels import shrunk
+from stages.train.selection import Proxy
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Consecutive epochs that train the same variables on images of the same size."""
+    """Consecutive epochs that train the same variables on images of the same size.
+
+    Where there is a proxy, on those images of a batch that it picks.
+    """
 
     epochs: range
     model: keras.Model
     variables: list[keras.Variable]
     batches: Batches
+    proxy: Proxy | None = None
 
 
 def phases_of(
-    recipe: Recipe, model: keras.Model, images: np.ndarray, labels: np.ndarray, seed: int
+    recipe: Recipe,
+    model: keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray,
+    seed: int,
+    proxy: Proxy | None = None,
 ) -> list[Phase]:
     """Copy and shrink images as the recipe asks, and leave out variables that have learned."""
     if recipe.augmentation.jpeg:
@@ -36,10 +46,10 @@ def phases_of(
     def batches(side: int) -> Batches:
         return Batches(shrunk(images, side), labels, recipe.batch_size, recipe.augmentation, seed)
 
-    def variables(epoch: int) -> list[keras.Variable]:
+    def variables(epoch: int, of: keras.Model = model) -> list[keras.Variable]:
         return [
             variable
-            for variable in model.trainable_variables
+            for variable in of.trainable_variables
             if epoch < recipe.network.training_epochs(variable.path, recipe.epochs)
         ]
 
@@ -55,6 +65,12 @@ def phases_of(
                 at_side(model, side),
                 variables(first),
                 batches(side),
+                proxy
+                and replace(
+                    proxy,
+                    model=at_side(proxy.model, side),
+                    variables=variables(first, proxy.model),
+                ),
             )
         )
     return phases

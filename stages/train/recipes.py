@@ -1,5 +1,6 @@
 """Puts the parts of a recipe together: network, optimizer, loss and the phases of the training."""
 
+import math
 from dataclasses import dataclass
 
 import keras
@@ -10,6 +11,7 @@ from stages.train import replicas
 from stages.train.params import Recipe
 from stages.train.phases import Phase, phases_of
 from stages.train.randomness import stream
+from stages.train.selection import Proxy, picked
 from stages.train.temperature import head_of
 
 
@@ -17,8 +19,8 @@ from stages.train.temperature import head_of
 class Training:
     """What the training loop works on; the networks of its phases share their weights.
 
-    `averaged` holds moving averages of the weights, `best` the weights of the best epoch so far;
-    None where the recipe asks for neither.
+    `averaged` holds moving averages of the weights, `best` the weights of the best epoch so far,
+    `proxy` picks the images; None where the recipe asks for none of them.
     """
 
     model: keras.Model
@@ -29,10 +31,13 @@ class Training:
     ema_momentum: float = 0.0
     averaged: keras.Model | None = None
     best: keras.Model | None = None
+    proxy: Proxy | None = None
 
     def __post_init__(self) -> None:
         """Make the optimizer's variables, which belong to the state of the training."""
         self.optimizer.build(self.model.trainable_variables)
+        if self.proxy:
+            self.proxy.optimizer.build(self.proxy.model.trainable_variables)
 
     @property
     def measured(self) -> keras.Model:
@@ -52,6 +57,8 @@ class Training:
             *self.model.variables,
             *self.optimizer.variables,
             *(variable for copy in copies for variable in copy.weights),
+            *(self.proxy.model.variables if self.proxy else ()),
+            *(self.proxy.optimizer.variables if self.proxy else ()),
         ]
 
 
@@ -75,23 +82,33 @@ def assemble(
     if recipe.temperature_scaling:
         head_of(model)
     replicas.synchronize(model)
-    phases = phases_of(recipe, model, images, labels, seed)
-    steps = len(phases[0].batches)
+    steps = math.ceil(len(labels) / recipe.batch_size)
 
     def rate(peak: float, path: str = "") -> keras.optimizers.schedules.LearningRateSchedule:
         epochs = network.training_epochs(path, recipe.epochs)
         return recipe.schedule.build(peak, max(1, epochs), steps)
 
-    optimizer = recipe.optimizer.build(rate, model.trainable_variables, recipe.batch_size)
-    if optimizer.global_clipnorm:
-        optimizer.global_clipnorm /= replicas.count()
+    def optimizer_of(model: keras.Model) -> keras.optimizers.Optimizer:
+        size = picked(recipe.batch_size, recipe.hardest_share)
+        optimizer = recipe.optimizer.build(rate, model.trainable_variables, size)
+        if optimizer.global_clipnorm:
+            optimizer.global_clipnorm /= replicas.count()
+        return optimizer
+
+    optimizer = optimizer_of(model)
+    proxy = None
+    if recipe.hardest_share < 1:
+        small = network.narrowed(recipe.proxy_width).build(images, stream(seed, "proxy"), on_cpu)
+        replicas.synchronize(small)
+        proxy = Proxy(small, small.trainable_variables, optimizer_of(small), recipe.hardest_share)
     return Training(
         model,
         optimizer,
         keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
-        phases,
+        phases_of(recipe, model, images, labels, seed, proxy),
         recipe.patience,
         recipe.ema_momentum,
         with_stock_layers(model) if recipe.ema_momentum else None,
         with_stock_layers(model) if recipe.keep == "best" else None,
+        proxy,
     )

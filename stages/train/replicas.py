@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from stages.cifar10 import CLASSES
+
 
 def count() -> int:
     """Return how many devices train together."""
@@ -31,6 +33,17 @@ def summed(function: Callable[..., tf.Tensor], *arguments: Any) -> tf.Tensor:
     return strategy.reduce("SUM", strategy.run(function, arguments), axis=None)
 
 
+def mean_loss(
+    loss: keras.losses.Loss, labels: tf.Tensor, answers: tf.Tensor, size: float
+) -> tf.Tensor:
+    """Return what a device's part of a batch adds to the mean loss of all its `size` images."""
+    mean = loss(tf.one_hot(labels, len(CLASSES)), answers)
+    if count() == 1:
+        return mean
+    # Keras has divided the mean of the part by the number of devices.
+    return mean * tf.cast(count() * tf.size(labels), tf.float32) / size
+
+
 def averaged(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
     """Return gradients averaged over the devices, which are then clipped all alike.
 
@@ -39,6 +52,17 @@ def averaged(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
     if count() == 1:
         return gradients
     return tf.distribute.get_replica_context().all_reduce("MEAN", gradients)
+
+
+def apply(
+    optimizer: keras.optimizers.Optimizer,
+    gradients: list[tf.Tensor],
+    variables: list[keras.Variable],
+) -> None:
+    """Take an optimizer's step, by the gradients of all devices."""
+    if optimizer.global_clipnorm:
+        gradients = averaged(gradients)
+    optimizer.apply(gradients, variables)
 
 
 def own_part(rows: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], int]:

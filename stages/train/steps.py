@@ -3,10 +3,8 @@
 from collections.abc import Callable
 from functools import partial
 
-import keras
 import tensorflow as tf
 
-from stages.cifar10 import CLASSES
 from stages.train import replicas
 from stages.train.augmentation import Plan
 from stages.train.averages import average
@@ -27,16 +25,17 @@ def training_step(training: Training, phase: Phase) -> Step:
     optimizer = training.optimizer
 
     def step(images: tf.Tensor, labels: tf.Tensor, size: int) -> tf.Tensor:
+        trained: float = size
+        if phase.proxy:
+            images, labels, trained = phase.proxy.hardest(images, labels, size, training.loss)
         with tf.GradientTape() as tape:
             answers = phase.model(images, training=True)
-            loss = loss_of(training.loss, labels, answers, size)
-        gradients = tape.gradient(loss, phase.variables)
-        if optimizer.global_clipnorm:
-            gradients = replicas.averaged(gradients)
-        optimizer.apply(gradients, phase.variables)
+            loss = replicas.mean_loss(training.loss, labels, answers, trained)
+        replicas.apply(optimizer, tape.gradient(loss, phase.variables), phase.variables)
         if training.averaged:
             average(training.averaged, training.model, training.ema_momentum, optimizer.iterations)
-        return sums_of(loss, labels, answers, size)
+        # The history's means are over all images, so the picked ones stand for the others.
+        return sums_of(loss, labels, answers, trained) * (size / trained)
 
     return step
 
@@ -46,22 +45,13 @@ def validation_step(training: Training) -> Step:
 
     def step(images: tf.Tensor, labels: tf.Tensor, size: int) -> tf.Tensor:
         answers = training.measured(images, training=False)
-        return sums_of(loss_of(training.loss, labels, answers, size), labels, answers, size)
+        loss = replicas.mean_loss(training.loss, labels, answers, size)
+        return sums_of(loss, labels, answers, size)
 
     return step
 
 
-def loss_of(loss: keras.losses.Loss, labels: tf.Tensor, answers: tf.Tensor, size: int) -> tf.Tensor:
-    """Return what a device's part of a batch adds to the mean loss of all its `size` images."""
-    mean = loss(tf.one_hot(labels, len(CLASSES)), answers)
-    devices = replicas.count()
-    if devices == 1:
-        return mean
-    # Keras has divided the mean of the part by the number of devices.
-    return mean * tf.cast(devices * tf.size(labels), tf.float32) / size
-
-
-def sums_of(loss: tf.Tensor, labels: tf.Tensor, answers: tf.Tensor, size: int) -> tf.Tensor:
+def sums_of(loss: tf.Tensor, labels: tf.Tensor, answers: tf.Tensor, size: float) -> tf.Tensor:
     """Return the sum of losses, by their part of the mean, and the number of right answers."""
     right = tf.cast(tf.argmax(answers, -1) == labels, tf.float32)
     return tf.stack([loss * size, tf.reduce_sum(right)])

@@ -75,6 +75,12 @@ def share(key: str) -> Values:
     return numbers(*outside, allowed=(0, 0.0, NEARLY_1), comment=f"0 <= {key} < 1")
 
 
+def part(key: str) -> Values:
+    """Return that a key holds what is never nothing."""
+    outside = (0.0, "should be greater than 0"), (ABOVE_1, most(1))
+    return numbers(*outside, allowed=(NEARLY_0, 1, 1.0), comment=f"0 < {key} <= 1")
+
+
 # The largest number that TensorFlow takes, and the next one.
 LARGEST = ((1.0000000000000002e30, most(10**30)), (10**400, NUMBER))
 POSITIVE = numbers(

@@ -19,6 +19,7 @@ from tests.unit.allowed_values import (
     choice,
     integers,
     or_null,
+    part,
     share,
 )
 
@@ -130,6 +131,8 @@ OWN: Keys = {
     "label_smoothing": Key(0.0, share("label_smoothing")),
     "temperature_scaling": Key(True, TRUTH),
     "ema_momentum": Key(0.0, share("ema_momentum")),
+    "hardest_share": Key(1.0, part("hardest_share")),
+    "proxy_width": Key(0.25, part("proxy_width")),
     "keep": Key("last", KEEP),
     "patience": Key(0, PATIENCE),
 }

@@ -33,6 +33,8 @@ EFFECTIVE = {
         "jpeg": 0.5,
     },
     "ema_momentum": 0.5,
+    "hardest_share": 0.5,
+    "proxy_width": 1.0,
     "patience": 3,
 }
 CHANGED = {

@@ -83,8 +83,8 @@ def test_what_is_no_mapping_is_refused(folder: Path, key: str, value: Any) -> No
     [
         (
             "colour",
-            "network, optimizer, schedule, augmentation, label_smoothing, "
-            "temperature_scaling, ema_momentum, batch_size, epochs, keep, patience",
+            "network, optimizer, schedule, augmentation, label_smoothing, temperature_scaling, "
+            "ema_momentum, hardest_share, proxy_width, batch_size, epochs, keep, patience",
         ),
         (
             "augmentation.colour",

@@ -49,6 +49,7 @@ def test_a_killed_training_of_averages_ends_in_the_same_state(
         schedule={"name": "cosine", "warmup_epochs": 1},
         augmentation={"flip": "random", "translation": 2, "cutout": 4, "brightness": 0.1},
         ema_momentum=0.5,
+        hardest_share=0.5,
         keep="best",
         epochs=4,
         batch_size=5,
