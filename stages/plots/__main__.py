@@ -4,9 +4,9 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from stages import arrays
+from stages import settings as settings  # Before matplotlib, which reads what it sets.
 from stages.cifar10 import CLASSES, SIDE
 from stages.corruptions import Corruption, corrupted
 from stages.errors import exit_with_message
@@ -23,6 +23,8 @@ from stages.plots.params import PlotsParams
 from stages.plots.pictures import grid
 from stages.plots.style import VERMILLION, save
 from stages.tables import read_table
+
+from matplotlib.figure import Figure  # isort: skip
 
 
 def show_corruptions(

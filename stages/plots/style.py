@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import matplotlib
 from matplotlib.figure import Figure
 
 from stages.files import replace
@@ -12,6 +13,9 @@ BLUE = "#0072B2"
 ORANGE = "#E69F00"
 VERMILLION = "#D55E00"
 GREY = "#666666"
+
+# A matplotlibrc in the project's folder is read all the same.
+matplotlib.rcdefaults()
 
 
 def save(figure: Figure, path: Path, dpi: int) -> None:

@@ -3,6 +3,7 @@
 from stages import arrays
 from stages.errors import exit_with_message
 from stages.params import Device, Devices, Precision, read
+from stages.train.later import check_later_stages
 from stages.train.params import Seed, check_validation, read_recipe
 
 
@@ -11,6 +12,7 @@ def main() -> None:
     wanted, devices = read("device", Device), read("devices", Devices)
     precision = read("precision", Precision)
     recipe = read_recipe()
+    check_later_stages()
     training, validation = arrays.load("train"), arrays.load("validation")
     check_validation(recipe, len(validation[1]))
 

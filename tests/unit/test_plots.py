@@ -13,7 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-import stages.plots
+import stages.plots.style
 from stages import arrays
 from stages.plots.__main__ import first_of_both, main, show_predictions
 from stages.plots.style import save
@@ -281,5 +281,5 @@ def test_same_figure_is_written_as_the_same_bytes(folder: Path) -> None:
 
 def test_user_s_style_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(mpl.rcParams, "font.size", 30.0)
-    importlib.reload(stages.plots)
+    importlib.reload(stages.plots.style)
     assert mpl.rcParams["font.size"] == 10

@@ -52,6 +52,15 @@ def test_the_recipe_is_trained_on_the_arrays(
             "params.yaml: recipes.a.network: missing "
             "(and 4 more: optimizer, schedule, batch_size, epochs)",
         ),
+        (
+            {"evaluate": {}},
+            "params.yaml: evaluate.batch_size: missing "
+            "(and 3 more: tta, calibration_bins, corruptions)",
+        ),
+        (
+            {"plots": {"columns": 6, "rows": 0, "dpi": 100}},
+            "params.yaml: plots.rows = 0: should be greater than or equal to 1",
+        ),
         ({}, "data/processed/train/images.npy: missing; `dvc repro preprocess` makes it"),
     ],
 )
