@@ -26,8 +26,8 @@ EVERYTHING = {"flip": "random", "translation": 2, "border": "zero", "cutout": 4}
 EVERYTHING |= {"brightness": 0.1, "contrast": 0.1}
 RECIPES = {
     "airbench": tiny("airbench_small", batch_size=6, ema_momentum=0.5, keep="best"),
-    # The last batch of an epoch is smaller.
-    "tutorial": tiny("tutorial", batch_size=5, network=NO_DROPOUT),
+    # The last batch of an epoch is smaller. Of each batch the hardest half is trained.
+    "tutorial": tiny("tutorial", batch_size=5, network=NO_DROPOUT, hardest_share=0.5),
     "resnet": tiny("resnet20", batch_size=6, augmentation=EVERYTHING),
 }
 

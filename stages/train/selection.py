@@ -1,8 +1,8 @@
 """Picks the images of each batch that are worth training on: those that a small network finds hard.
 
-After airbench96_faster (https://github.com/KellerJordan/cifar10-airbench), whose small network is
-trained before the large one, on the same batches. Here both take each step together, which picks
-the same images.
+After airbench96_faster (https://github.com/KellerJordan/cifar10-airbench). There the small network
+goes through all batches before the large one, and learns from every fourth; here the two take each
+step together.
 """
 
 from dataclasses import dataclass
