@@ -18,7 +18,6 @@ from tests.unit.picked import epoch_of
 from tests.unit.softmax_regression import PLAIN, RATE, Regression, examples, network, optimizer
 from tests.unit.tiny_recipes import assembled, gradients, stepped, tiny
 from tests.unit.two_devices import mirrored as mirrored
-from tests.unit.two_devices import two_devices as two_devices
 
 import keras  # isort: skip
 import tensorflow as tf  # isort: skip

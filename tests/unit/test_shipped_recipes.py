@@ -53,8 +53,9 @@ def fits(value: Any, text: str) -> bool:
         return all(fits(item, text) for item in value)
     if match := re.search(r"(\d+) to (\d+)", text):
         return int(match[1]) <= value <= int(match[2])
-    if match := re.search(r"0 (<=?) \w+ < 1", text):
-        return 0 < value < 1 or (value == 0 and match[1] == "<=")
+    if match := re.search(r"0 (<=?) \w+ (<=?) 1", text):
+        ends = {0: match[1], 1: match[2]}
+        return 0 < value < 1 or ends.get(value) == "<="
     if match := re.search(r"(>=?) (\d)", text):
         return value > int(match[2]) or (value == int(match[2]) and match[1] == ">=")
     return str(value) in re.findall(r"\w+", text)
