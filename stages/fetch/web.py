@@ -52,6 +52,9 @@ def _transfer(url: str, target: Path, limits: FetchParams) -> Path:
     timeout = limits.stall_seconds
     with requests.get(url, headers=headers, stream=True, timeout=timeout) as response:
         if response.status_code == 416:
+            whole = f"bytes */{part.stat().st_size}" if "Range" in headers else None
+            if whole and response.headers.get("Content-Range") == whole:
+                return part
             part.unlink(missing_ok=True)
             validator.unlink(missing_ok=True)
             raise StallError("the server has less than what was downloaded before")

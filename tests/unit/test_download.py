@@ -163,6 +163,16 @@ def test_a_download_begins_anew_where_the_server_has_less(
     assert server.asked("Range") == ["bytes=8-" if left else None, None]
 
 
+def test_a_download_that_was_whole_is_not_begun_anew(
+    tmp_path: Path, server: ScriptedServer
+) -> None:
+    """It was killed after its last byte."""
+    leave(tmp_path, f"{server.url}/a", part="0123", validator='"a"')
+    server.answers = [Answer(status=416, headers={"Content-Range": "bytes */4"})]
+    path = download(f"{server.url}/a", tmp_path, limits())
+    assert path.read_bytes() == b"0123"
+
+
 def test_a_part_of_unknown_length_is_added(tmp_path: Path, server: ScriptedServer) -> None:
     server.answers = [FIRST_FOUR, Answer(b"456", 206)]
     path = download(f"{server.url}/a", tmp_path, limits(attempts=2))

@@ -64,9 +64,11 @@ def test_nothing_else_remains(call: Call, folder: Path, source: Path) -> None:
     (raw / "batches.meta.txt").write_text("of before")
     (raw / "link").symlink_to(source)
     (raw / "dangling").symlink_to("nowhere")
-    (downloads / "verified").mkdir(parents=True)
-    (downloads / "verified/left").write_text("stray")
+    (folder / "data/.unfinished-raw").mkdir()
+    (folder / "data/.unfinished-raw/left").write_text("stray")
+    (downloads / "npm-1/left").mkdir(parents=True)
     (downloads / "unfinished.part").write_text("not needed any more")
+    (downloads / "unfinished.validator").write_text("not needed any more")
     (folder / "data/own").write_text("the user's")
     call(main)
     assert files(folder / "data") == PUBLISHED | {"own": b"the user's"}
@@ -86,6 +88,20 @@ def test_what_is_there_stays_when_no_source_delivers(
         call(main)
     assert files(folder / "data") == {"raw/file": b"of before"}
     assert capsys.readouterr().out == "fetching source\n"
+
+
+def test_the_users_own_files_remain(call: Call, folder: Path, source: Path, params: Params) -> None:
+    """Also beside unfinished downloads, on whatever disk that folder is."""
+    elsewhere = folder / "elsewhere"
+    source.rename(elsewhere)
+    (elsewhere / "a.part").write_text("not needed any more")
+    (folder / "data").mkdir()
+    (folder / "data/downloads").symlink_to(elsewhere)
+    params["fetch"]["sources"] = [f"data/downloads/{number}" for number in range(6)]
+    write_params(folder, params)
+    call(main)
+    assert files(folder / "data/raw").keys() == {name.removeprefix("raw/") for name in PUBLISHED}
+    assert sorted(path.name for path in elsewhere.iterdir()) == [*"012345"]
 
 
 @pytest.mark.parametrize(("left", "remains"), [([], []), (["a.part"], ["downloads"])])
@@ -196,11 +212,25 @@ def test_settings_that_are_refused(
     assert not Path("data").exists()
 
 
-@pytest.mark.parametrize("sources", [[""], [[]], [["a", ""]], [1], "a"], ids=str)
+@pytest.mark.parametrize(
+    ("sources", "key"),
+    [
+        ([""], "sources.0 = ''"),
+        (["a", []], "sources.1 = []"),
+        (["a", ["b", ""]], "sources.1.1 = ''"),
+        ([1], "sources.0 = 1"),
+        ("a", "sources = 'a'"),
+    ],
+    ids=str,
+)
 def test_sources_that_are_refused(
-    call: Call, folder: Path, params: Params, sources: object
+    call: Call, folder: Path, params: Params, sources: object, key: str
 ) -> None:
     params["fetch"]["sources"] = sources
     write_params(folder, params)
-    with pytest.raises(InputError, match=r"^params\.yaml: fetch\.sources"):
+    with pytest.raises(InputError) as refused:
         call(main)
+    assert f"params.yaml: fetch.{key}: " in str(refused.value)
+    # What pydantic calls the members of a union.
+    assert "str]" not in str(refused.value)
+    assert "constrained" not in str(refused.value)
