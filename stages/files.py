@@ -40,7 +40,7 @@ def replacing(path: Path, size: int) -> Iterator[Path]:
     When the body raises, `path` keeps what it held and the unfinished file is removed.
 
     Raises:
-        InputError: there is no room for so much.
+        InputError: there is no room for so much, or a write failed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".unfinished-{path.name}")
@@ -50,6 +50,11 @@ def replacing(path: Path, size: int) -> Iterator[Path]:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         os.replace(unfinished, path)
+    except OSError as error:
+        # A write does not name its file.
+        if error.filename is None:
+            raise InputError(f"{path}: {error.strerror or error}") from None
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
 

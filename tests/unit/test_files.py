@@ -2,9 +2,11 @@
 
 import errno
 import os
+import resource
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stages.errors import InputError
@@ -48,6 +50,22 @@ def test_a_disk_that_becomes_full_meanwhile_is_told(
     assert str(caught.value) == (
         f"big.bin: 20 bytes or more needed, 4,321 free on its disk at first: {says}"
     )
+
+
+def test_a_write_that_fails_names_the_file(folder: Path) -> None:
+    """The operating system and NumPy do not."""
+    limit, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(InputError) as caught:
+            replace(Path("big.bin"), bytes(1001))
+        with pytest.raises(InputError) as caught_too, replacing(Path("array.npy"), 0) as path:
+            np.save(path.open("wb"), np.zeros(1000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    assert str(caught.value) == "big.bin: File too large"
+    assert str(caught_too.value).startswith("array.npy: ")
+    assert [*folder.iterdir()] == []
 
 
 def test_another_failure_to_write_stays_what_it_is(folder: Path) -> None:
