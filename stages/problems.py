@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 from types import UnionType
-from typing import Any, get_args
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -15,8 +15,13 @@ def on_one_line(key: object) -> str:
 
 def explain(key: str, schema: Any, error: ValidationError) -> str:
     """Put the first problem that pydantic found, and the keys of the others, into one line."""
-    first, *others = error.errors(include_url=False)
-    keys, section = find(schema, first["loc"])
+    located = [(*find(schema, found["loc"]), found) for found in error.errors(include_url=False)]
+    # Of a value that is none of several types, what is wrong with the part of it says most.
+    (keys, section, first), *others = [
+        problem
+        for problem in located
+        if not any(is_below(other, problem[0]) for other, _, _ in located)
+    ]
     where = on_one_line(".".join([key, *keys]))
     if first["type"] == "extra_forbidden":
         says = unknown(keys[-1], section.model_fields)
@@ -34,8 +39,13 @@ def explain(key: str, schema: Any, error: ValidationError) -> str:
     else:
         reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
         line = f"{where} = {first['input']!r}: {reason}"
-    more = [on_one_line(".".join(find(schema, other["loc"])[0])) for other in others]
+    more = [on_one_line(".".join(other)) for other, _, _ in others if other != keys]
     return f"{line} (and {len(more)} more: {', '.join(more)})" if more else line
+
+
+def is_below(keys: list[str], parent: list[str]) -> bool:
+    """Return whether keys lead to a part of what the parent's lead to."""
+    return len(keys) > len(parent) and keys[: len(parent)] == parent
 
 
 def unknown(key: object, allowed: Iterable[str]) -> str:
@@ -52,14 +62,24 @@ def find(schema: Any, location: tuple[str | int, ...]) -> tuple[list[str], Any]:
     """
     keys, section = [], schema
     for step in location:
-        if isinstance(schema, UnionType):
+        if get_origin(schema) in (Union, UnionType):
             members = {name_of(member): member for member in get_args(schema)}
             schema = members.get(step)
             continue
         keys.append(str(step))
         section, fields = schema, getattr(schema, "model_fields", {})
-        schema = fields[step].annotation if step in fields else None
+        if step in fields:
+            schema = fields[step].annotation
+        else:
+            schema = item_of(schema) if isinstance(step, int) else None
     return keys, section
+
+
+def item_of(schema: Any) -> Any:
+    """Return what a list's items are checked against; None where the schema is of no list."""
+    if get_origin(schema) is Annotated:
+        schema = get_args(schema)[0]
+    return get_args(schema)[0] if get_origin(schema) is list else None
 
 
 def name_of(section: Any) -> object:

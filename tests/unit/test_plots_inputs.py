@@ -154,6 +154,10 @@ NO_LIST = "no list of corruptions in it: "
         ('{"corruptions": 3}', "corruptions = 3: should be a valid list"),
         (f'{FIRST}, {{"accuracy": 1}}]}}', "corruptions.1.corruption: missing"),
         (
+            f'{FIRST}, {{"corruption": "none", "accuracy": 1, "note": ""}}]}}',
+            "corruptions.1.note = '': unknown key; allowed are corruption, accuracy",
+        ),
+        (
             f'{FIRST}, {{"corruption": "jpeg_75", "accuracy": 1.5}}]}}',
             "corruptions.1.accuracy = 1.5: should be less than or equal to 1",
         ),
