@@ -11,7 +11,7 @@ import pytest
 from stages.errors import InputError
 from tools.sweep import repository
 from tools.sweep.__main__ import main, parse
-from tools.sweep.driver import alone, line
+from tools.sweep.driver import alone, line, metric_of, this_one_alone
 from tools.sweep.trial import Source
 
 SEED = ["-S", "seed=choice(0,1)"]
@@ -40,12 +40,13 @@ options:
   -h, --help            show this help message and exit
   -S KEY=VALUES         a parameter and its values; may be given several times
   --search {grid,random,tpe}
-                        grid: all combinations; random: some; tpe: those that promise most by the
-                        trials so far; by default grid, and tpe where a parameter has an interval
+                        grid: all combinations; random: some; tpe: promising ones, by the results so
+                        far; by default grid, and tpe where a parameter has an interval
   --trials N            how many; the whole grid, else 20
-  --metric METRIC       what to make high; val_accuracy
-  --minimize            make the metric low instead
-  --prune               give a trial up if after an epoch it is worse than the median of the others
+  --metric METRIC       the metric to maximize; val_accuracy
+  --minimize            minimize the metric instead
+  --prune               stop a trial whose best value is below the median of the others at the
+                        same epoch
   --seed SEED           of the search; 0
   --cpus N              processors of each trial; 1, or an equal share for each GPU
   --gpus N              GPUs of each trial; 1 where there are any
@@ -66,6 +67,9 @@ def test_the_help(help_of: Callable[[Callable[[], None]], str]) -> None:
         ([*SEED, "--trials", "0"], "--trials 0: allowed is 1 or more"),
         ([*SEED, "--cpus", "-1"], "--cpus -1: allowed is 1 or more"),
         ([*SEED, "--gpus", "-1"], "--gpus -1.0: allowed is 0 or more"),
+        ([*SEED, "--gpus", "nan"], "--gpus nan: allowed is 0 or more"),
+        ([*SEED, "--seed", "-1"], "--seed -1: allowed is 0 to 4294967295"),
+        ([*SEED, "--seed", "4294967296"], "--seed 4294967296: allowed is 0 to 4294967295"),
         (["-S", "seed"], "-S seed: missing EQUAL"),
         (["-S", "a=interval(0,1)", "--search", "grid"], "-S a: an interval has no grid"),
         (SEED, "dvc.yaml: missing; run in the folder that holds it"),
@@ -159,6 +163,27 @@ def test_what_a_line_says() -> None:
     assert line("sweep-1-2", ["a=-1"], "too low") == "failed    a=-1  (sweep-1-2): too low"
 
 
+def test_the_same_sweep_runs_once_at_a_time(folder: Path) -> None:
+    with this_one_alone("sweep-1"), this_one_alone("sweep-2"):
+        with pytest.raises(InputError) as refused, this_one_alone("sweep-1"):
+            pass
+        assert str(refused.value) == (
+            ".dvc/tmp/sweeps/sweep-1: the same sweep is running; wait for its end"
+        )
+    with this_one_alone("sweep-1"):
+        pass
+
+
+def test_without_validation_images_nothing_is_pruned() -> None:
+    assert metric_of({"epoch": 1.0, "val_loss": 0.5}, "val_loss") == 0.5
+    with pytest.raises(InputError) as refused:
+        metric_of({"epoch": 1.0, "loss": 0.5}, "val_loss")
+    assert str(refused.value) == (
+        "--prune: no val_loss without validation images, "
+        "params.yaml: preprocess.validation_split = 0; allowed is more than 0"
+    )
+
+
 @pytest.mark.parametrize(
     ("planned", "only", "says"),
     [
@@ -170,7 +195,7 @@ def test_what_a_line_says() -> None:
 def test_a_trial_that_is_none_of_the_sweep(
     planned: list[dict[str, object]], only: int, says: str
 ) -> None:
-    source = Source("repository", "refs/sweeps/a", None, None, ())
+    source = Source("repository", "refs/sweeps/a", None, None, (), ())
     with pytest.raises(InputError) as refused:
         alone(source, "sweep-1", planned, {}, Namespace(only=only))
     assert str(refused.value) == says

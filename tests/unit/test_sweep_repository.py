@@ -7,8 +7,9 @@ import dvc.api
 import pytest
 
 from stages.errors import InputError
+from tests.project import ROOT
 from tools.sweep import repository
-from tools.sweep.repository import experiments, pull, source
+from tools.sweep.repository import experiments, metrics_of, pull, refuse_metric, source
 from tools.sweep.trial import Source, TrialError
 
 Commands = list[tuple[str, ...]]
@@ -35,6 +36,7 @@ class Programs:
 def programs(monkeypatch: pytest.MonkeyPatch) -> Programs:
     programs = Programs()
     monkeypatch.setattr(repository, "call", programs)
+    monkeypatch.setattr(repository, "metrics_of", lambda targets: (f"{''.join(targets)}.json",))
     return programs
 
 
@@ -48,7 +50,9 @@ def test_trials_of_this_machine_share_its_cache(programs: Programs, folder: Path
     programs.answers["dvc cache dir"] = "/cache"
     found = source("a", None, ("train",))
     clones = str(folder / ".dvc/tmp/sweeps/a")
-    assert found == Source(str(folder), "refs/sweeps/a", clones, "/cache", ("train",))
+    assert found == Source(
+        str(folder), "refs/sweeps/a", clones, "/cache", ("train",), ("train.json",)
+    )
     assert programs.commands == [
         ("dvc", "cache", "dir"),
         ("git", "push", "--quiet", "--force", str(folder), "HEAD:refs/sweeps/a"),
@@ -64,7 +68,7 @@ def test_trials_of_other_machines_share_a_remote(
     (folder / "other").mkdir()
     expected = str(folder / "other") if address == "other" else address
     found = source("a", "origin", ())
-    assert found == Source(expected, "refs/sweeps/a", None, None, ())
+    assert found == Source(expected, "refs/sweeps/a", None, None, (), (".json",))
     assert programs.commands == [
         ("git", "remote", "get-url", "origin"),
         ("dvc", "config", "--project", "core.remote"),
@@ -98,6 +102,37 @@ def test_what_a_command_fails_with_is_said(folder: Path, monkeypatch: pytest.Mon
     assert str(refused.value) == f"['git', 'status'] in {folder.name}"
     monkeypatch.setattr(repository.trial, "call", lambda command, place: f" {command[1]}\n")
     assert repository.call("git", "status") == "status"
+
+
+@pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # Of DVC's own calls.
+def test_metrics_are_those_of_the_stages_that_run() -> None:
+    with chdir(ROOT):
+        assert metrics_of(("train",)) == ("metrics/train.json",)
+        assert metrics_of(("preprocess",)) == ()
+        both = ("metrics/evaluate.json", "metrics/train.json")
+        assert metrics_of(("evaluate",)) == metrics_of(("train", "plots")) == metrics_of(()) == both
+        with pytest.raises(InputError, match="absent"):
+            metrics_of(("absent",))
+
+
+def test_a_metric_that_no_trial_would_write_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each trial would have the commit's."""
+    monkeypatch.setattr(repository, "metrics_of", lambda targets: ("evaluate.json", "train.json"))
+    Path("evaluate.json").write_text('{"accuracy": 0.5}')
+    refuse_metric("accuracy", ("evaluate.json", "train.json"))
+    # Of a file that is not there yet, nothing is known.
+    refuse_metric("val_accuracy", ("train.json",))
+    for written, allowed in ((("train.json",), "train.json"), ((), "those of other stages")):
+        with pytest.raises(InputError) as refused:
+            refuse_metric("accuracy", written)
+        assert str(refused.value) == (
+            "--metric accuracy: in evaluate.json, which the stages that run do not write; "
+            f"allowed are the metrics in {allowed}"
+        )
+    Path("train.json").write_text('{"accuracy": 0.25}')
+    refuse_metric("accuracy", ("train.json",))
 
 
 def test_experiments_that_have_the_metric(monkeypatch: pytest.MonkeyPatch) -> None:

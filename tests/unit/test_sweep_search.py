@@ -56,6 +56,11 @@ def test_a_grid_is_tried_in_its_order_and_once() -> None:
     assert search().best(5) == first.best(5)
 
 
+def test_the_greatest_seed_goes_on() -> None:
+    for value in (0.1, 0.2):
+        assert run(Search("sweep-2", SPACE, [], 5, seed=2**32 - 1), value)
+
+
 def test_low_may_be_better() -> None:
     first = search(minimize=True)
     run(first, 0.1, 0.3, 0.2)
@@ -111,25 +116,25 @@ def test_a_combination_that_runs_is_not_started_again() -> None:
     assert names[-1] is None
 
 
-def test_a_trial_below_the_median_is_hopeless() -> None:
+def test_a_trial_below_the_median_should_prune() -> None:
     first = search([], count=9)
     # Optuna's rule waits for five trials.
     for number in range(5):
         name = first.start()
         assert name
-        assert not first.is_hopeless(name, 1, 0.1 * number)
-        assert not first.is_hopeless(name, 2, 0.1 * number + 0.5)
+        assert not first.should_prune(name, 1, 0.1 * number)
+        assert not first.should_prune(name, 2, 0.1 * number + 0.5)
         first.end(name, 0.1 * number, COMPLETE)
     good, bad = first.start(), first.start()
     assert good
     assert bad
-    assert not first.is_hopeless(good, 1, 0.21)
-    assert first.is_hopeless(bad, 1, 0.19)
+    assert not first.should_prune(good, 1, 0.21)
+    assert first.should_prune(bad, 1, 0.19)
     # Told again, as by a trial that is tried again, it changes nothing.
-    assert not first.is_hopeless(bad, 1, 0.19)
-    assert not first.is_hopeless("unknown", 1, 0.0)
+    assert not first.should_prune(bad, 1, 0.19)
+    assert not first.should_prune("unknown", 1, 0.0)
     first.end(bad, None, PRUNED)
-    assert first.is_hopeless(good, 2, 0.1)
+    assert first.should_prune(good, 2, 0.1)
     first.end(good, None, PRUNED)
     # A pruned trial is one of those that the sweep has.
     assert search([], count=9).left == 2

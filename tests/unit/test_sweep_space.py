@@ -40,6 +40,7 @@ def test_intervals() -> None:
     assert not has_intervals(parse(["seed=1,2", "epochs=3"]))
     drawn = random(space, 200, seed=3)
     assert len(drawn) == 200
+    assert drawn[:5] == random(space, 5, seed=3) != random(space, 5, seed=4)
     assert {values["epochs"] for values in drawn} == {2, 3, 4}
     assert {values["seed"] for values in drawn} == {"1", "2"}
     rates = sorted(float(str(values["rate"])) for values in drawn)
@@ -47,6 +48,12 @@ def test_intervals() -> None:
     assert 1.95 < rates[-1] <= 2
     # Uniform: as many below the middle as above it, give or take four standard deviations.
     assert 72 <= sum(rate < 1.25 for rate in rates) <= 128
+
+
+def test_a_combination_is_drawn_once() -> None:
+    """A small space is drawn whole."""
+    drawn = random(parse(["seed=choice(0,1,2)"]), 20, seed=0)
+    assert sorted(str(values["seed"]) for values in drawn) == ["0", "1", "2"]
 
 
 def test_logarithmic_interval() -> None:
@@ -58,9 +65,9 @@ def test_logarithmic_interval() -> None:
         assert 60 <= sum(low <= rate < high for rate in rates) <= 140
     epochs = [
         int(str(values["epochs"]))
-        for values in random(parse(["epochs=int(tag(log,interval(1,64)))"]), 300, seed=0)
+        for values in random(parse(["epochs=int(tag(log,interval(1000,64000)))"]), 300, seed=0)
     ]
-    assert 100 <= sum(epoch <= 8 for epoch in epochs) <= 200
+    assert 100 <= sum(epoch <= 8000 for epoch in epochs) <= 200
 
 
 def test_the_same_seed_draws_the_same() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 import ray
+from dvc.config import Config
 
 from tools.sweep import trial
 from tools.sweep.trial import (
@@ -29,6 +30,7 @@ from tools.sweep.trial import (
     watch,
 )
 
+METRICS = ("metrics/evaluate.json", "metrics/train.json")
 HISTORY = "epoch,loss,val_accuracy\n1,0.5,0.25\n"
 
 HAS_AFFINITY = pytest.mark.skipif(
@@ -43,7 +45,7 @@ class Told(list[tuple[str, int, dict[str, float]]]):
 
 
 def source(folder: str | None) -> Source:
-    return Source("repository", "refs/sweeps/a", folder, None, ())
+    return Source("repository", "refs/sweeps/a", folder, None, (), METRICS)
 
 
 def test_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,16 +57,22 @@ def test_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert home(source(None)) == tmp_path / ".cache/cifar10-pipeline/sweeps"
     assert home(source(None)).is_dir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to("elsewhere")
+    assert home(source(str(tmp_path / "link"))) == tmp_path / "elsewhere"
 
 
 def test_programs_are_this_interpreters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    """And no trial is taken for one of several machines that train together."""
+    left_out = ("OMP_NUM_THREADS", "TF_CONFIG", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NODELIST")
+    kept = ("OTHER", "SLURM_JOB_ID", "TF_CONFIG_OF_ANOTHER")
     monkeypatch.setenv("PATH", "/usr/bin")
-    monkeypatch.setenv("OTHER", "kept")
+    for name in left_out + kept:
+        monkeypatch.setenv(name, "1")
     found = environment()
     assert found["PATH"] == f"{Path(sys.executable).parent}:/usr/bin"
-    assert "OMP_NUM_THREADS" not in found
-    assert found["OTHER"] == "kept"
+    assert found.keys().isdisjoint(left_out)
+    assert [found[name] for name in kept] == ["1", "1", "1"]
 
 
 @HAS_AFFINITY
@@ -76,6 +84,9 @@ def test_trials_share_no_processor(tmp_path: Path) -> None:
         assert not first & others
         with own_processors(1, tmp_path) as none:
             assert none == set()
+    # Too many are none at all, and others may have them.
+    with own_processors(len(usable) + 1, tmp_path) as none, own_processors(1, tmp_path) as one:
+        assert (len(none), len(one)) == (0, 1)
     with own_processors(len(usable), tmp_path) as again:
         assert again == usable
     with own_processors(0, tmp_path) as none:
@@ -157,6 +168,7 @@ time.sleep(0.5)
 def test_a_failed_trial_says_where_its_output_is(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
     script = "import sys; print('error: seed = -1'); sys.exit(2)"
+    log.write_bytes(b"\xff\n")
     with pytest.raises(TrialError) as failed:
         watch([sys.executable, "-c", script], tmp_path, log, set(), None)
     assert str(failed.value) == f"seed = -1 (all of it: {log})"
@@ -203,27 +215,32 @@ def repository(tmp_path: Path) -> Path:
     return folder
 
 
+def local_config(clone: Path) -> dict[str, Any]:
+    """Return what DVC reads in a clone's own configuration."""
+    return Config.load_file(str(clone / ".dvc/config.local"))
+
+
 def test_a_clone_is_of_the_commit(tmp_path: Path, repository: Path) -> None:
     """What an earlier try has not finished is made anew; what it has is left as it is."""
     clone = tmp_path / "clones/a"
     (clone / "left").mkdir(parents=True)
-    given = Source(str(repository), "refs/sweeps/a", None, None, ())
+    given = Source(str(repository), "refs/sweeps/a", None, None, (), METRICS)
     assert make_clone(given, clone)
     assert not (clone / "left").exists()
     assert (clone / ".dvc/config").read_text() == "of the sweep"
     assert git(clone, "rev-parse", "HEAD") == git(repository, "rev-parse", "refs/sweeps/a")
     assert git(clone, "remote", "get-url", "origin").strip() == str(repository)
     assert git(clone, "branch", "--show-current") == ""
-    assert (clone / ".dvc/config.local").read_text() == (
-        f'[cache]\n    dir = {tmp_path}/clones/cache\n    type = "reflink,hardlink,symlink"\n'
-    )
+    cache = {"dir": f"{tmp_path}/clones/cache", "type": "reflink,hardlink,symlink"}
+    assert local_config(clone)["cache"] == cache
     (clone / "kept").touch()
     assert not make_clone(given, clone)
     assert (clone / "kept").exists()
 
 
+@pytest.mark.parametrize("cache", ["/cache", "/c#, d/\N{LATIN SMALL LETTER E WITH ACUTE}"])
 def test_a_clone_beside_a_cache_has_what_is_in_it(
-    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch, cache: str
 ) -> None:
     commands: list[tuple[list[str], Path]] = []
 
@@ -233,8 +250,8 @@ def test_a_clone_beside_a_cache_has_what_is_in_it(
 
     monkeypatch.setattr(trial, "call", noted)
     clone = tmp_path / "a"
-    assert make_clone(Source(str(repository), "refs/sweeps/a", None, "/cache", ()), clone)
-    assert "    dir = /cache\n" in (clone / ".dvc/config.local").read_text()
+    assert make_clone(Source(str(repository), "refs/sweeps/a", None, cache, (), METRICS), clone)
+    assert local_config(clone)["cache"]["dir"] == cache
     *_, last = commands
     assert last == (["dvc", "checkout", "--quiet", "--allow-missing"], clone)
 
@@ -243,11 +260,14 @@ def test_the_metric_is_read(tmp_path: Path) -> None:
     (tmp_path / "metrics").mkdir()
     (tmp_path / "metrics/train.json").write_text('{"val_accuracy": 0.5, "epochs": 3}')
     (tmp_path / "metrics/evaluate.json").write_text('{"accuracy": 0.25, "tta": "none"}')
-    assert read_metric(tmp_path, "val_accuracy") == 0.5
-    found = read_metric(tmp_path, "epochs")
+    assert read_metric(tmp_path, METRICS, "val_accuracy") == 0.5
+    found = read_metric(tmp_path, METRICS, "epochs")
     assert (found, type(found)) == (3, float)
+    # What the commit has of a stage that did not run is no result.
+    with pytest.raises(TrialError, match=r"--metric accuracy: no metric"):
+        read_metric(tmp_path, METRICS[1:], "accuracy")
     with pytest.raises(TrialError) as failed:
-        read_metric(tmp_path, "tta")
+        read_metric(tmp_path, METRICS, "tta")
     assert str(failed.value) == (
         "--metric tta: no metric; allowed are accuracy, val_accuracy, epochs"
     )
@@ -284,7 +304,9 @@ def test_a_trial(
     tmp_path: Path, steps: Steps, cache: str | None, pull: list[str], keep: list[str]
 ) -> None:
     """By the cache of this machine, or by the remote of all."""
-    given = Source("repository", "refs/sweeps/a", str(tmp_path), cache, ("train", "evaluate"))
+    given = Source(
+        "repository", "refs/sweeps/a", str(tmp_path), cache, ("train", "evaluate"), METRICS
+    )
     told = Told()
     assert run(given, "b", ["seed=1", "epochs=2"], "accuracy", 0, told) == 0.5
     clone = tmp_path / "b"
@@ -295,7 +317,7 @@ def test_a_trial(
         ("end_processes", clone),
         ("make_clone", given, clone),
         ("watch", command, clone, tmp_path / "b.log", set(), told),
-        ("read_metric", clone, "accuracy"),
+        ("read_metric", clone, METRICS, "accuracy"),
         ("call", push, clone),
     ]
     assert not clone.exists()

@@ -11,6 +11,7 @@ The same command goes on where it was stopped.
 
 import argparse
 import importlib.util
+import math
 import sys
 
 from stages.errors import InputError, exit_with_message
@@ -19,6 +20,7 @@ from stages.errors import InputError, exit_with_message
 METRIC = "val_accuracy"
 # What the history has for each epoch.
 PRUNABLE = ("val_accuracy", "val_loss")
+LAST_SEED = 2**32 - 1
 SEARCHES = ("grid", "random", "tpe")
 PACKAGES = ("filelock", "optuna", "psutil", "ray")
 
@@ -47,16 +49,16 @@ def parse() -> argparse.Namespace:
     add(
         "--search",
         choices=SEARCHES,
-        help="grid: all combinations; random: some; tpe: those that promise most by the trials "
-        "so far; by default grid, and tpe where a parameter has an interval",
+        help="grid: all combinations; random: some; tpe: promising ones, by the results so far; "
+        "by default grid, and tpe where a parameter has an interval",
     )
     add("--trials", metavar="N", type=int, help="how many; the whole grid, else 20")
-    add("--metric", default=METRIC, help=f"what to make high; {METRIC}")
-    add("--minimize", action="store_true", help="make the metric low instead")
+    add("--metric", default=METRIC, help=f"the metric to maximize; {METRIC}")
+    add("--minimize", action="store_true", help="minimize the metric instead")
     add(
         "--prune",
         action="store_true",
-        help="give a trial up if after an epoch it is worse than the median of the others",
+        help="stop a trial whose best value is below the median of the others at the same epoch",
     )
     add("--seed", type=int, default=0, help="of the search; 0")
     add(
@@ -86,8 +88,10 @@ def parse() -> argparse.Namespace:
     for option in ("trials", "cpus"):
         if getattr(arguments, option) is not None and getattr(arguments, option) < 1:
             raise InputError(f"--{option} {getattr(arguments, option)}: allowed is 1 or more")
-    if (arguments.gpus or 0) < 0:
+    if arguments.gpus is not None and not 0 <= arguments.gpus < math.inf:
         raise InputError(f"--gpus {arguments.gpus}: allowed is 0 or more")
+    if not 0 <= arguments.seed <= LAST_SEED:
+        raise InputError(f"--seed {arguments.seed}: allowed is 0 to {LAST_SEED}")
     return arguments
 
 

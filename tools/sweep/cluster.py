@@ -91,7 +91,8 @@ def needs(processors: int | None, gpus: float | None) -> dict[str, float]:
     if gpus is None:
         gpus = min(total.get("GPU", 0), 1)
     if processors is None:
-        processors = max(1, int(total["CPU"] * gpus / total["GPU"])) if gpus else 1
+        of_each = total["CPU"] / total["GPU"] if total.get("GPU") else 1
+        processors = max(1, int(of_each * gpus)) if gpus else 1
     needed = {"CPU": processors, "GPU": gpus, "memory": MEMORY}
     if not slots(needed):
         raise InputError(

@@ -4,15 +4,17 @@ import argparse
 import os
 import sys
 from collections import Counter
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 
 import pandas as pd
+from filelock import FileLock, Timeout
 from optuna.trial import TrialState
 from tqdm import tqdm
 
 from stages.errors import InputError, Interrupted
 from tools.sweep import repository, space, trial
-from tools.sweep.search import Search, digest, experiment
+from tools.sweep.search import FOLDER, Search, digest, experiment
 from tools.sweep.space import Values, as_overrides, written
 from tools.sweep.trial import Source
 
@@ -39,12 +41,14 @@ def sweep(arguments: argparse.Namespace) -> int:
     name = f"sweep-{digest(repository.revision(), method, *given)}"
     remote = arguments.remote if arguments.address else None
     source = repository.source(name, remote, tuple(arguments.targets))
+    repository.refuse_metric(arguments.metric, source.metrics)
     known = repository.experiments(arguments.metric)
     if arguments.only is not None:
         return alone(source, name, planned, known, arguments)
     count = len(planned) or arguments.trials or TRIALS
-    search = Search(name, spanned, planned, count, arguments.seed, arguments.minimize)
-    ends = together(source, search, known, arguments)
+    with this_one_alone(name):
+        search = Search(name, spanned, planned, count, arguments.seed, arguments.minimize)
+        ends = together(source, search, known, arguments)
     counted = [f"{ends[what]} {what}" for what in ("done", "pruned", "failed") if ends[what]]
     print(", ".join(counted) or "nothing left to try")
     best = search.best(BEST)
@@ -58,6 +62,17 @@ def sweep(arguments: argparse.Namespace) -> int:
         print(pd.DataFrame(rows).drop(columns=fixed).to_string(index=False))
         print(f"`dvc exp apply {best[0][0]}` brings the best one into the workspace")
     return int(ends["failed"] > 0)
+
+
+@contextmanager
+def this_one_alone(name: str) -> Iterator[None]:
+    """Raise an InputError where the same sweep runs in this repository already."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(FOLDER / f"{name}.lock", timeout=0):
+            yield
+    except Timeout:
+        raise InputError(f"{FOLDER / name}: the same sweep is running; wait for its end") from None
 
 
 def alone(
@@ -122,6 +137,8 @@ def together(
                 state, what = TrialState.FAIL, "failed"
             elif outcome is not None:
                 value, state, what = outcome, TrialState.COMPLETE, "done"
+                # The estimator may choose the same values again.
+                known[name] = outcome
             search.end(name, value, state)
             ends[what] += 1
             bar.update()
@@ -142,12 +159,22 @@ def together(
                 for name, outcome in running.ended():
                     end(name, outcome)
                 for name, epoch, row in running.epochs():
-                    if search.is_hopeless(name, epoch, row[arguments.metric]):
+                    if search.should_prune(name, epoch, metric_of(row, arguments.metric)):
                         running.stop(name)
                         end(name, None)
         finally:
             running.stop()
             bar.close()
+
+
+def metric_of(row: dict[str, float], metric: str) -> float:
+    """Return the metric in an epoch's row of the history; raise an InputError where it has none."""
+    if metric not in row:
+        raise InputError(
+            f"--prune: no {metric} without validation images, "
+            "params.yaml: preprocess.validation_split = 0; allowed is more than 0"
+        )
+    return row[metric]
 
 
 def line(name: str, overrides: list[str], outcome: float | str | None) -> str:

@@ -1,11 +1,14 @@
 """The repository that a sweep starts from: what it must have, and what DVC knows of experiments."""
 
+import json
 from pathlib import Path
 
 import dvc.api
 import pandas as pd
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
 
-from stages.errors import InputError
+from stages.errors import InputError, in_one_line
 from tools.sweep import trial
 from tools.sweep.search import FOLDER
 from tools.sweep.trial import Source, TrialError
@@ -71,7 +74,47 @@ def source(name: str, remote: str | None, targets: tuple[str, ...]) -> Source:
     reference = f"{REFERENCES}/{name}"
     call("git", "push", "--quiet", "--force", address, f"HEAD:{reference}")
     folder = None if remote else str(FOLDER.resolve() / name)
-    return Source(address, reference, folder, cache, targets)
+    return Source(address, reference, folder, cache, targets, metrics_of(targets))
+
+
+def metrics_of(targets: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the metrics files that some stages and those before them write; of none, all.
+
+    The others would be found in a clone as well, with what the commit has in them.
+
+    Raises:
+        InputError: there is no such stage.
+    """
+    with Repo() as repo:
+        try:
+            stages = [
+                stage
+                for target in targets or (None,)
+                for stage in repo.stage.collect(target, with_deps=target is not None)
+            ]
+        except DvcException as error:
+            raise InputError(in_one_line(error)) from None
+        outs = {out.def_path for stage in stages for out in stage.outs if out.metric}
+    return tuple(sorted(outs))
+
+
+def refuse_metric(metric: str, written: tuple[str, ...]) -> None:
+    """Raise an InputError where the metric is of a stage that does not run.
+
+    Args:
+        metric: the name of a number in one of the metrics files.
+        written: the metrics files of the stages that run.
+    """
+
+    def holds(file: str) -> bool:
+        return Path(file).exists() and metric in json.loads(Path(file).read_text())
+
+    others = [file for file in metrics_of(()) if file not in written and holds(file)]
+    if others and not any(map(holds, written)):
+        raise InputError(
+            f"--metric {metric}: in {others[0]}, which the stages that run do not write; "
+            f"allowed are the metrics in {', '.join(written) or 'those of other stages'}"
+        )
 
 
 def experiments(metric: str) -> dict[str, float]:

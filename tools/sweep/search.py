@@ -13,7 +13,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from tools.sweep.space import Space, Values, as_overrides
+from tools.sweep.space import SEEDS, Space, Values, as_overrides
 
 FOLDER = Path(".dvc/tmp/sweeps")
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -67,7 +67,7 @@ class Search:
         )
         # With the seed of those drawn before, the next ones would be the same again.
         seed += len(self.study.get_trials(deepcopy=False))
-        self.study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        self.study.sampler = optuna.samplers.TPESampler(seed=seed % SEEDS, constant_liar=True)
         for trial in self.of(TrialState.RUNNING):
             self.study.tell(trial.number, state=TrialState.FAIL)
         known = [trial.params for trial in self.of(*FINISHED)]
@@ -100,7 +100,7 @@ class Search:
         """Return `KEY=VALUE` for each parameter of a trial."""
         return as_overrides(self.live[name].params)
 
-    def is_hopeless(self, name: str, epoch: int, value: float) -> bool:
+    def should_prune(self, name: str, epoch: int, value: float) -> bool:
         """Take the metric after an epoch; say whether it is worse than the others' median then."""
         # A trial that is tried again tells of its first epochs again.
         if name not in self.live or epoch in self.epochs.setdefault(name, set()):

@@ -23,6 +23,10 @@ from stages.errors import InputError, in_one_line
 Space = dict[str, BaseDistribution]
 # One value for each key.
 Values = dict[str, object]
+# Of NumPy, by which Optuna draws.
+SEEDS = 2**32
+# For each combination that is wanted, until the space counts as empty.
+DRAWS = 20
 FORMS = "KEY=VALUE, KEY=choice(A,B), KEY=range(FROM,TO,STEP), KEY=interval(FROM,TO)"
 
 
@@ -86,9 +90,21 @@ def grid(space: Space) -> list[Values]:
 
 
 def random(space: Space, count: int, seed: int) -> list[Values]:
-    """Return `count` combinations drawn at random, the same ones for the same seed."""
+    """Return combinations drawn at random, the same ones for the same seed, and each once.
+
+    Args:
+        space: to draw from.
+        count: how many; there are fewer where the space has fewer.
+        seed: 0 to SEEDS - 1.
+    """
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
-    return [study.ask(space).params for _ in range(count)]
+    drawn: dict[tuple[str, ...], Values] = {}
+    for _ in range(DRAWS * count):
+        values = study.ask(space).params
+        drawn.setdefault(tuple(as_overrides(values)), values)
+        if len(drawn) == count:
+            break
+    return [*drawn.values()]
 
 
 def written(value: object) -> str:

@@ -7,24 +7,27 @@ of the project is imported here.
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import psutil
+from configobj import ConfigObj
 from filelock import FileLock, Timeout
 
 PAUSE = 0.2  # Seconds between two looks at a running trial.
-HISTORY, METRICS = "plots/history.csv", "metrics/*.json"
-# Ray sets it to the number of processors that it has allotted; the training counts them itself.
-THREADS = "OMP_NUM_THREADS"
+HISTORY = "plots/history.csv"
+# Ray sets the first to the number of processors that it has allotted; the training counts them
+# itself. By the others, trials would train together instead of each by itself.
+LEFT_OUT = re.compile("OMP_NUM_THREADS|TF_CONFIG|SLURM_STEP_.*")
 
 
 class TrialError(Exception):
@@ -42,6 +45,7 @@ class Source:
         cache: DVC's cache, where the machine has one; None is one beside the clones, which is
             filled from the DVC remote and emptied into it.
         targets: the stages to run; none is all.
+        metrics: the metrics files that these stages write.
     """
 
     repository: str
@@ -49,6 +53,7 @@ class Source:
     folder: str | None
     cache: str | None
     targets: tuple[str, ...]
+    metrics: tuple[str, ...]
 
 
 class Reports(Protocol):
@@ -110,7 +115,7 @@ def run(
     if is_new or name not in call(["dvc", "exp", "list", "--name-only"], clone).split():
         with own_processors(processors, folder) as own:
             watch(command, clone, log, own, reports)
-    value = read_metric(clone, metric)
+    value = read_metric(clone, source.metrics, metric)
     keep = ["--no-cache"] if source.cache else []
     call(["dvc", "exp", "push", "--force", *keep, "origin", name], clone)
     shutil.rmtree(clone)
@@ -125,7 +130,8 @@ def home(source: Source) -> Path:
         cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         folder = Path(cache, "cifar10-pipeline", "sweeps")
     folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    # As the operating system names the folders that processes work in.
+    return folder.resolve()
 
 
 def make_clone(source: Source, clone: Path) -> bool:
@@ -142,7 +148,9 @@ def make_clone(source: Source, clone: Path) -> bool:
     cache = source.cache or str(clone.parent / "cache")
     # A copy of the arrays for each trial would fill the disk.
     links = "reflink,hardlink,symlink"
-    (clone / ".dvc/config.local").write_text(f'[cache]\n    dir = {cache}\n    type = "{links}"\n')
+    config = ConfigObj(str(clone / ".dvc/config.local"), encoding="utf-8", create_empty=True)
+    config["cache"] = {"dir": cache, "type": links}
+    config.write()
     if source.cache:
         call(["dvc", "checkout", "--quiet", "--allow-missing"], clone)
     ready.touch()
@@ -173,18 +181,19 @@ def watch(
                 os.sched_setaffinity(process.pid, processors)
             while process.poll() is None:
                 time.sleep(PAUSE)
-                # An empty queue of Ray is false.
-                is_new = history.exists() and history.stat().st_mtime_ns != before
-                if reports is not None and is_new:
-                    rows = [*csv.DictReader(history.read_text().splitlines())]
-                    for row in rows[told:]:
-                        values = {column: float(value) for column, value in row.items()}
-                        reports.put((clone.name, int(values["epoch"]), values))
-                    told = len(rows)
+                # DVC removes it before the training starts.
+                with suppress(FileNotFoundError):
+                    # An empty queue of Ray is false.
+                    if reports is not None and history.stat().st_mtime_ns != before:
+                        rows = [*csv.DictReader(history.read_text().splitlines())]
+                        for row in rows[told:]:
+                            values = {column: float(value) for column, value in row.items()}
+                            reports.put((clone.name, int(values["epoch"]), values))
+                        told = len(rows)
         finally:
             end_processes(clone)
     if process.returncode:
-        raise TrialError(f"{reason(log.read_text())} (all of it: {log})")
+        raise TrialError(f"{reason(log.read_text(errors='replace'))} (all of it: {log})")
 
 
 def end_processes(clone: Path) -> None:
@@ -202,9 +211,9 @@ def end_processes(clone: Path) -> None:
 
 @contextmanager
 def own_processors(count: int, folder: Path) -> Iterator[set[int]]:
-    """Yield the numbers of processors that no other trial of this machine uses.
+    """Yield the numbers of processors that no other trial in this folder uses.
 
-    None where the operating system cannot tie a process to some, or too few are free.
+    No numbers where the operating system cannot tie a process to some, or too few are free.
     """
     numbers = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     with ExitStack() as locks:
@@ -217,19 +226,22 @@ def own_processors(count: int, folder: Path) -> Iterator[set[int]]:
                 own.add(number)
             except Timeout:
                 continue
-        yield own if len(own) == count else set()
+        if len(own) < count:
+            locks.close()
+            own = set()
+        yield own
 
 
-def read_metric(clone: Path, metric: str) -> float:
-    """Return a number of the metrics files in a clone.
+def read_metric(clone: Path, files: tuple[str, ...], metric: str) -> float:
+    """Return a number of some metrics files in a clone.
 
     Raises:
         TrialError: there is none of that name.
     """
     numbers = {
         name: value
-        for file in sorted(clone.glob(METRICS))
-        for name, value in json.loads(file.read_text()).items()
+        for file in files
+        for name, value in json.loads((clone / file).read_text()).items()
         if isinstance(value, int | float)
     }
     if metric not in numbers:
@@ -252,7 +264,8 @@ def call(command: list[str], clone: Path) -> str:
 def environment() -> dict[str, str]:
     """Return the environment of a command: with this interpreter's programs, first of all."""
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {k: v for k, v in os.environ.items() if k != THREADS} | {"PATH": programs}
+    kept = {name: value for name, value in os.environ.items() if not LEFT_OUT.fullmatch(name)}
+    return kept | {"PATH": programs}
 
 
 def reason(output: str) -> str:
