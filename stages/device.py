@@ -1,5 +1,8 @@
 """Chooses the devices to work on, and how precisely they compute."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from stages.errors import InputError
 from stages.nvidia import why_unseen
 from stages.params import Device, Devices, Precision
@@ -101,3 +104,22 @@ def unusable(gpu: tf.config.PhysicalDevice) -> str | None:
         f"{name} has compute capability {found}, "
         f"but TensorFlow {tf.__version__} works with {oldest} to {newest}"
     )
+
+
+@contextmanager
+def enough_memory(needing: str, smaller: str) -> Iterator[None]:
+    """Explain where the body runs out of memory.
+
+    Args:
+        needing: what in params.yaml needs the memory.
+        smaller: what would need less.
+
+    Raises:
+        InputError: TensorFlow, NumPy or Python found too little.
+    """
+    try:
+        yield
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        raise InputError(
+            f"params.yaml: {needing} needs more memory than there is; {smaller} needs less"
+        ) from None

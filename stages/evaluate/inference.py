@@ -35,7 +35,7 @@ def load_model(path: Path) -> keras.Model:
     return model
 
 
-def check(probabilities: np.ndarray, path: Path) -> None:
+def check_probabilities(probabilities: np.ndarray, path: Path) -> None:
     """Raise an InputError where what the model at `path` gives are no probabilities."""
     sums = probabilities.sum(axis=1)
     # Also false where one is not a number.
@@ -65,15 +65,18 @@ def infer(
         corruptions: what is done to the images.
 
     Raises:
-        InputError: the model cannot be used, or the device that is wanted is not there.
+        InputError: the model cannot be used, the device that is wanted is not there, or it has too
+            little memory.
     """
     (place,) = device.select(wanted)
     with tf.device(place.to_string()):
         model = load_model(path)
-        probabilities, plain = predict(model, images, tta, batch_size)
-        under_corruptions = [
-            answered(model, corrupted(images, name), batch_size, name) for name in corruptions
-        ]
-    for answers in (probabilities, *under_corruptions):
-        check(answers, path)
+        with device.enough_memory(f"evaluate.batch_size = {batch_size}", "a smaller one"):
+            probabilities, plain = predict(model, images, tta, batch_size)
+            under_corruptions = [
+                answered(model, corrupted(images, name), batch_size, name) for name in corruptions
+            ]
+    # Of whatever a model gives, the mean over several views is a softmax.
+    for answers in (probabilities, plain, *under_corruptions):
+        check_probabilities(answers, path)
     return probabilities, plain, under_corruptions

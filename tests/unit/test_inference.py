@@ -3,14 +3,15 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
 from stages.errors import InputError
-from stages.evaluate.inference import check, infer, load_model
+from stages.evaluate.inference import check_probabilities, infer, load_model
+from stages.evaluate.params import Tta
 from stages.params import Device
 
 import keras  # isort: skip
@@ -123,7 +124,7 @@ def test_how_a_model_was_trained_does_not_matter(folder: Path) -> None:
     ],
 )
 def test_probabilities_are_accepted(rows: list[list[float]]) -> None:
-    check(np.array(rows, np.float32), Path("model.keras"))
+    check_probabilities(np.array(rows, np.float32), Path("model.keras"))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_probabilities_are_accepted(rows: list[list[float]]) -> None:
 )
 def test_what_are_no_probabilities_is_refused(rows: list[list[float]]) -> None:
     with pytest.raises(InputError) as error:
-        check(np.array(rows, np.float32), Path("models/model.keras"))
+        check_probabilities(np.array(rows, np.float32), Path("models/model.keras"))
     says = "gives no class probabilities; expected are 0 to 1, in sum 1"
     assert str(error.value) == f"models/model.keras: {says}"
 
@@ -159,10 +160,12 @@ def test_answers_with_and_without_views(saved: Path) -> None:
     np.testing.assert_allclose(found_brighter[0], expected, rtol=1e-4)
 
 
-def test_answers_that_are_no_probabilities_are_refused(folder: Path) -> None:
+@pytest.mark.parametrize("tta", get_args(Tta))
+def test_answers_that_are_no_probabilities_are_refused(folder: Path, tta: Tta) -> None:
+    """Also where their mean over several views is one."""
     dense(activation="linear").save("logits.keras")
     with pytest.raises(InputError) as error:
-        infer(Path("logits.keras"), IMAGES, "none", 3, "cpu")
+        infer(Path("logits.keras"), IMAGES, tta, 3, "cpu")
     says = "gives no class probabilities; expected are 0 to 1, in sum 1"
     assert str(error.value) == f"logits.keras: {says}"
 
@@ -181,6 +184,19 @@ def test_the_device_that_is_wanted_is_told(
     monkeypatch.setattr(device, "GPUS", [])
     infer(saved, IMAGES, "none", 3, wanted)
     assert capsys.readouterr().out == says
+
+
+def test_too_little_memory_is_told(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*given: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "of GPU 0")
+
+    monkeypatch.setattr(keras.Model, "predict_on_batch", fail)
+    with pytest.raises(InputError) as error:
+        infer(saved, IMAGES, "none", 3, "cpu")
+    assert str(error.value) == (
+        "params.yaml: evaluate.batch_size = 3 needs more memory than there is; "
+        "a smaller one needs less"
+    )
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def classify(
         each file that cannot be read.
     """
     # TensorFlow takes seconds to start; what is wrong with the arguments is told before.
-    from stages.evaluate.inference import check, load_model, predict
+    from stages.evaluate.inference import check_probabilities, load_model, predict
     from stages.start import quiet_start
 
     model = load_model(model_path)
@@ -78,8 +78,9 @@ def classify(
             read_now = {path: r for path, r in readings.items() if not isinstance(r, str)}
             if read_now:
                 batch = np.stack([*read_now.values()])
-                answers, _ = predict(model, batch / np.float32(255), tta, BATCH_SIZE)
-                check(answers, model_path)
+                answers, plain = predict(model, batch / np.float32(255), tta, BATCH_SIZE)
+                for given in (answers, plain):
+                    check_probabilities(given, model_path)
                 probabilities.append(answers)
                 known += [*read_now]
     return known, np.concatenate(probabilities), unreadable
