@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
-from tests.project import run, succeed
+from tests.project import run, succeed, write_params
 from tests.trained_together import RECIPES, STEPS, WAYS
 from tests.workers import files, lose_a_worker, start, training_folder
 
@@ -49,6 +50,22 @@ def test_two_processes_leave_the_bytes_of_two_devices(arrays: Path, tmp_path: Pa
         assert worker.ended(100) == (0, "")
     assert files(folders[0]) == files(together)
     assert files(folders[1]) == {}
+
+
+def test_a_worker_with_other_parameters_is_refused(arrays: Path, tmp_path: Path) -> None:
+    """It would draw other images than the chief leaves to it."""
+    folders = [training_folder(arrays, tmp_path / name, 1) for name in ("chief", "worker")]
+    params = yaml.safe_load((folders[1] / "params.yaml").read_text())
+    write_params(folders[1], params | {"seed": 1})
+    chief, worker = start(folders)
+    exit_code, errors = worker.ended(60)
+    assert exit_code == 2
+    assert errors.startswith("error: params.yaml: the parameters, data or code differ from those")
+    assert errors.count("\n") == 1
+    exit_code, errors = chief.ended(60)
+    assert exit_code == 1
+    assert errors.startswith("error: ")
+    assert files(folders[0]) == files(folders[1]) == {}
 
 
 def test_a_killed_chief_ends_all_and_the_next_start_goes_on(arrays: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ the queue in a folder that is gone afterwards. So checkpoints are no outs; they 
 .dvc/tmp/checkpoints of the repository itself, which neither Git nor DVC tracks.
 """
 
+import io
 import json
 import os
 from pathlib import Path
@@ -46,7 +47,7 @@ class Checkpoint:
         if self.kind == WORKSPACE:
             replace(self.owner, str(os.getpid()).encode())
 
-    def is_claimed(self) -> bool:
+    def is_ours(self) -> bool:
         """Say whether this process was the last to claim the workspace; experiments are alone."""
         if self.kind == EXPERIMENT:
             return True
@@ -62,7 +63,7 @@ class Checkpoint:
         Raises:
             TrainingError: a newer training has claimed this place; nothing is written.
         """
-        if not self.is_claimed():
+        if not self.is_ours():
             raise TrainingError("a newer training has begun in this folder and takes its place")
         values = {f"{number:04}": v.numpy() for number, v in enumerate(training.state)}
         size = sum(value.nbytes for value in values.values())
@@ -101,9 +102,17 @@ class Checkpoint:
 
 
 def read(path: Path, training: Training) -> list[Row]:
-    """Load a file into the variables, or drop it whole and return no rows."""
+    """Load a file into the variables, or drop it whole and return no rows.
+
+    Raises:
+        OSError: the file system does not hand it out; it may be whole, so it stays.
+    """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             rows = json.loads(file["history"].item())
             values = [file[f"{number:04}"] for number in range(len(training.state))]
         if [*map(kind_of, values)] != [kind_of(variable.numpy()) for variable in training.state]:
@@ -111,8 +120,6 @@ def read(path: Path, training: Training) -> list[Row]:
         epochs = [row["epoch"] for row in rows] if isinstance(rows, list) else None
         if epochs != [*range(1, len(rows) + 1)]:
             raise ValueError("its history is not one of epochs")
-    except FileNotFoundError:
-        return []
     except Exception as error:
         # The readers of zip archives, headers and JSON raise whatever damage leads them to.
         drop(path, f"that cannot be read ({in_one_line(error)})")

@@ -108,9 +108,30 @@ def all_there() -> Iterator[None]:
         ) from None
 
 
+def refuse_other_work(fingerprint: str) -> None:
+    """Raise an InputError where this machine was to train anything else than the chief.
+
+    Args:
+        fingerprint: hexadecimal digits that stand for parameters, data and code.
+    """
+    if not has_several_machines():
+        return
+    own = np.frombuffer(bytes.fromhex(fingerprint), np.uint8).astype(np.int64)
+    if not np.array_equal(first_of_all(own), own):
+        raise InputError(
+            "params.yaml: the parameters, data or code differ from those of the first machine; all "
+            "need the same commit, params.yaml and data/processed"
+        )
+
+
+def has_several_machines() -> bool:
+    """Return whether several machines train together."""
+    return isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy)
+
+
 def of_chief(rows: list[Row], state: list[keras.Variable]) -> list[Row]:
     """Return the chief's rows, and give its state to all."""
-    if not isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
+    if not has_several_machines():
         return rows
     text = np.frombuffer(json.dumps(rows).encode(), np.uint8).astype(np.int64)
     size = int(first_of_all(np.array(len(text), np.int64)))

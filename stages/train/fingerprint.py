@@ -2,25 +2,28 @@
 
 import hashlib
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
+
+STAGES = Path(__file__).parents[1]
+# The files that stages share, and the folders of the training itself.
+CODE = ("*.py", "models/**/*.py", "train/**/*.py")
 
 
 def fingerprint(settings: object, *arrays: np.ndarray) -> str:
     """Return 32 hexadecimal digits that change with the settings, the data and the code.
 
-    The code is that of the modules of `stages` that are imported by now.
+    The code is all that a training may import, not what it has imported by now: an optimizer's or
+    a schedule's module is imported only when the recipe's parts are put together.
 
     Args:
         settings: anything that JSON holds: parameters, seed, versions, processor.
         *arrays: the data.
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for name, module in sorted(sys.modules.items()):
-        if name.split(".")[0] == "stages" and getattr(module, "__file__", None):
-            digest.update(Path(str(module.__file__)).read_bytes())
+    for path in sorted({path for pattern in CODE for path in STAGES.glob(pattern)}):
+        digest.update(path.relative_to(STAGES).as_posix().encode() + b"\0" + path.read_bytes())
     for array in arrays:
         digest.update(str(array.shape).encode())
         digest.update(np.ascontiguousarray(array).data)

@@ -2,15 +2,14 @@
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from stages import device  # Before TensorFlow, which reads what it sets.
-from stages.errors import InputError, TrainingError
+from stages.errors import TrainingError
 from stages.files import replace
 from stages.models.stock_layers import with_stock_layers
 from stages.params import Device, Devices, Precision
@@ -32,6 +31,9 @@ MODEL = Path("models/model.keras")
 METRICS = Path("metrics/train.json")
 HISTORY = Path("plots/history.csv")
 Split = tuple[np.ndarray, np.ndarray]
+enough_memory = partial(
+    device.enough_memory, "the selected recipe", "a smaller network or batch_size"
+)
 # In the history, in metrics/train.json, the most important first. DVC shows a name that no other
 # file has without the file's.
 RESULTS = {
@@ -51,18 +53,6 @@ def write_history(rows: list[Row]) -> None:
 def rounded(results: dict[str, float]) -> dict[str, float]:
     """Return results with six significant digits."""
     return {name: float(f"{value:.6g}") for name, value in results.items()}
-
-
-@contextmanager
-def enough_memory() -> Iterator[None]:
-    """Explain where the body runs out of memory."""
-    try:
-        yield
-    except (MemoryError, tf.errors.ResourceExhaustedError):
-        raise InputError(
-            "params.yaml: the recipe that is on needs more memory than there is; "
-            "a smaller network or batch_size needs less"
-        ) from None
 
 
 def run(
@@ -86,7 +76,8 @@ def run(
         devices: how many GPUs train together.
 
     Raises:
-        InputError: the device that is wanted is not there, or has too little memory.
+        InputError: the device that is wanted is not there, or has too little memory; or another
+            machine trains something else.
         TrainingError: the loss or an answer is not finite, a newer training takes its place, or
             another machine that trains together with this one is gone.
     """
@@ -94,13 +85,15 @@ def run(
     # First, since TensorFlow connects with other machines before it does anything else.
     strategy = cluster.strategy_on(places)
     facts = environment(device.named(places[0]))
-    settings = [seed, recipe.model_dump(), facts]
-    checkpoint = Checkpoint(fingerprint(settings, *training_data, *validation_data))
+    common = fingerprint([seed, recipe.model_dump()], *training_data, *validation_data)
+    # With another number of devices, sums round differently and dropout has other masks.
+    checkpoint = Checkpoint(fingerprint([common, facts, len(places)]))
     keras.utils.set_random_seed(seed)
     on_gpu = places[0].device_type == "GPU"
     start = time.monotonic()
     with enough_memory(), cluster.all_there(), strategy.scope():
         is_chief = cluster.is_chief()
+        cluster.refuse_other_work(common)
         if is_chief:
             checkpoint.claim()
         training = assemble(recipe, *training_data, seed, on_cpu=not on_gpu)
@@ -124,7 +117,8 @@ def run(
     model = with_stock_layers(training.kept)
     scaling = {}
     if recipe.temperature_scaling and len(validation_data[0]):
-        scaling = scale(model, *validation_data)
+        with enough_memory():
+            scaling = scale(model, *validation_data)
     save_model(model, MODEL)
     row = best(rows) if recipe.keep == "best" else rows[-1]
     results = {long: row[short] for short, long in RESULTS.items() if short in row}

@@ -73,13 +73,13 @@ def test_other_folders_are_workspaces(
 
 def test_a_claim_names_the_process(folder: Path) -> None:
     checkpoint = Checkpoint("0123")
-    assert not checkpoint.is_claimed()
+    assert not checkpoint.is_ours()
     checkpoint.claim()
     assert names(checkpoint) == ["workspace.owner"]
     assert (checkpoint.folder / "workspace.owner").read_bytes() == b"%d" % os.getpid()
-    assert checkpoint.is_claimed()
+    assert checkpoint.is_ours()
     # Of other settings, in the same folder.
-    assert Checkpoint("4567").is_claimed()
+    assert Checkpoint("4567").is_ours()
 
 
 def test_a_newer_training_takes_the_place_of_an_older_one(
@@ -88,7 +88,7 @@ def test_a_newer_training_takes_the_place_of_an_older_one(
     workspace.save(training, ROWS)
     content = workspace.path.read_bytes()
     (workspace.folder / "workspace.owner").write_text(f"{os.getpid() + 1}")
-    assert not workspace.is_claimed()
+    assert not workspace.is_ours()
     with pytest.raises(TrainingError) as caught:
         workspace.save(training, [])
     assert str(caught.value) == "a newer training has begun in this folder and takes its place"
@@ -99,10 +99,10 @@ def test_a_newer_training_takes_the_place_of_an_older_one(
 def test_experiments_are_alone_in_their_folder(experiment: Checkpoint, training: Training) -> None:
     experiment.claim()
     assert not experiment.folder.exists()
-    assert experiment.is_claimed()
+    assert experiment.is_ours()
     experiment.save(training, ROWS)
     (experiment.folder / "experiment.owner").write_text("1")
-    assert experiment.is_claimed()
+    assert experiment.is_ours()
     assert names(experiment) == ["experiment-0123.npz", "experiment.owner"]
 
 

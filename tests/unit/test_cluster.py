@@ -5,6 +5,7 @@ import os
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
@@ -159,6 +160,20 @@ def test_who_is_alone_writes() -> None:
 def test_alone_the_own_rows_are_the_chiefs() -> None:
     rows: list[Any] = [{"epoch": 1}]
     assert cluster.of_chief(rows, [keras.Variable([1.0, 2.0])]) is rows
+
+
+def test_all_do_the_work_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of all gives its fingerprint to the others."""
+    cluster.refuse_other_work("00ff")
+    monkeypatch.setattr(cluster, "has_several_machines", lambda: True)
+    monkeypatch.setattr(cluster, "first_of_all", lambda array: np.array([0, 255]))
+    cluster.refuse_other_work("00ff")
+    with pytest.raises(InputError) as caught:
+        cluster.refuse_other_work("00fe")
+    assert str(caught.value) == (
+        "params.yaml: the parameters, data or code differ from those of the first machine; all "
+        "need the same commit, params.yaml and data/processed"
+    )
 
 
 ERRORS = [

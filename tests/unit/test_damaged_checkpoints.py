@@ -1,5 +1,6 @@
 """Checkpoints that cannot be gone on from: dropped whole, with a line that says why."""
 
+import errno
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -164,8 +165,8 @@ def test_a_checkpoint_that_two_processes_drop_is_dropped(
 ) -> None:
     checkpoint.path.touch()
 
-    def load(path: Path, **_: object) -> None:
-        path.unlink()
+    def load(*_: object, **__: object) -> None:
+        checkpoint.path.unlink()
         raise ValueError("cut")
 
     monkeypatch.setattr(np, "load", load)
@@ -201,3 +202,24 @@ def test_a_checkpoint_that_another_process_has_just_removed_is_none(
     pipe = read_output(monkeypatch)
     assert checkpoint.restore(training) == []
     assert pipe.getvalue() == ""
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_a_checkpoint_that_cannot_be_read_now_stays(
+    checkpoint: Checkpoint,
+    saved: Training,
+    training: Training,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+) -> None:
+    """It is another user's, or a network's disk is away; hours of training may be in it."""
+    checkpoint.save(saved, [{"epoch": 1}])
+
+    def fail(path: Path) -> bytes:
+        raise OSError(code, "not now", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", fail)
+        with pytest.raises(OSError, match="not now"):
+            checkpoint.restore(training)
+    assert checkpoint.restore(training) == [{"epoch": 1}]

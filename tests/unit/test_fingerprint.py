@@ -1,25 +1,17 @@
 """What a checkpoint's name depends on: settings, data and code, and nothing else."""
 
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
+from stages.train import fingerprint as module
 from stages.train.fingerprint import fingerprint
+from tests.project import ROOT
 
 SETTINGS = [0, {"rate": 1.0, "epochs": 2}]
 ZEROS, ONES = np.zeros((2, 3)), np.ones((2, 3))
-
-
-def import_from(patch: pytest.MonkeyPatch, name: str, path: Path | None) -> None:
-    """Let a module be imported by now, from a file."""
-    module = ModuleType(name)
-    if path:
-        module.__file__ = str(path)
-    patch.setitem(sys.modules, name, module)
 
 
 def test_it_is_32_hexadecimal_digits() -> None:
@@ -65,40 +57,43 @@ def test_the_order_of_keys_and_of_memory_does_not_count() -> None:
     )
 
 
-def test_the_code_of_each_imported_module_of_the_program_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = [fingerprint(SETTINGS)]
-    for content in (b"x = 1", b"x = 2"):
-        (tmp_path / "one.py").write_bytes(content)
-        import_from(monkeypatch, "stages.models.one", tmp_path / "one.py")
-        names.append(fingerprint(SETTINGS))
-    assert len(set(names)) == 3
-    (tmp_path / "stages.py").write_bytes(b"")
-    import_from(monkeypatch, "stages", tmp_path / "one.py")
-    assert fingerprint(SETTINGS) not in names
+@pytest.fixture
+def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder of stages with a few files."""
+    monkeypatch.setattr(module, "STAGES", tmp_path)
+    for name in ("shared.py", "train/loop.py", "models/own/layers.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x = 1")
+    return tmp_path
 
 
-def test_the_order_of_imports_does_not_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = set()
-    for order in ("ab", "ba"):
-        for name in order:
-            (tmp_path / name).write_text(name)
-            monkeypatch.delitem(sys.modules, f"stages.{name}", raising=False)
-            import_from(monkeypatch, f"stages.{name}", tmp_path / name)
+@pytest.mark.parametrize(
+    "name", ["shared.py", "train/loop.py", "models/own/layers.py", "train/new.py"]
+)
+def test_the_code_counts_that_a_training_may_import(stages: Path, name: str) -> None:
+    """Whether or not it has been imported: an optimizer's module is imported later."""
+    names = {fingerprint(SETTINGS)}
+    for content in ("x = 2", "x = 3"):
+        (stages / name).write_text(content)
         names.add(fingerprint(SETTINGS))
-    assert len(names) == 1
+    assert len(names) == 3
 
 
-@pytest.mark.parametrize("name", ["stages_of_another", "other.stages", "other"])
-def test_other_modules_do_not_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_the_names_of_files_count(stages: Path) -> None:
     before = fingerprint(SETTINGS)
-    (tmp_path / "one.py").write_bytes(b"x = 1")
-    import_from(monkeypatch, name, tmp_path / "one.py")
-    # A folder without an __init__.py is a module without a file.
-    import_from(monkeypatch, "stages.folder", None)
+    (stages / "train/loop.py").rename(stages / "train/other.py")
+    assert fingerprint(SETTINGS) != before
+
+
+@pytest.mark.parametrize("name", ["evaluate/inference.py", "shared.pyc", "train/notes.txt"])
+def test_other_files_do_not_count(stages: Path, name: str) -> None:
+    before = fingerprint(SETTINGS)
+    (stages / name).parent.mkdir(exist_ok=True)
+    (stages / name).write_text("x = 1")
     assert fingerprint(SETTINGS) == before
+
+
+def test_it_is_of_the_files_of_this_program() -> None:
+    found = {p.relative_to(ROOT).as_posix() for c in module.CODE for p in module.STAGES.glob(c)}
+    expected = {"errors.py", "train/muon.py", "train/warmup.py", "models/winograd.py"}
+    assert {f"stages/{name}" for name in expected} <= found

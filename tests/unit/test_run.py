@@ -40,7 +40,7 @@ FIRST = "1,2.12346,0.25,2.5,0.2,0.1\n"
 SECOND = "2,0.333333,0.666667,1.23457e+06,1,0.1\n"
 ANSWERS = "the trained model's answers are not finite; try a lower learning_rate"
 MEMORY = (
-    "params.yaml: the recipe that is on needs more memory than there is; "
+    "params.yaml: the selected recipe needs more memory than there is; "
     "a smaller network or batch_size needs less"
 )
 
@@ -221,7 +221,7 @@ def test_an_answer_to_any_of_the_first_hundred_images_counts(loop: Loop) -> None
 @pytest.mark.parametrize(
     "failure", [MemoryError(), tf.errors.ResourceExhaustedError(None, None, "of GPU 0")]
 )
-@pytest.mark.parametrize("part", ["assemble", "train"])
+@pytest.mark.parametrize("part", ["assemble", "train", "scale"])
 def test_too_little_memory_is_told(
     loop: Loop, monkeypatch: pytest.MonkeyPatch, failure: Exception, part: str
 ) -> None:

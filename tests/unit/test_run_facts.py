@@ -1,15 +1,14 @@
 """A training goes on where all that its weights depend on is the same, and only there."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
 from stages import device  # First, since TensorFlow reads what it sets.
+from stages.train import cluster, fingerprint
 from stages.train.params import Recipe
 from stages.train.recipes import Training
 from stages.train.run import run
@@ -190,12 +189,22 @@ def test_the_code_counts(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    path = tmp_path / "layer.py"
+    path = tmp_path / "train/optimizer.py"
+    path.parent.mkdir()
     path.write_text("a = 1")
-    module = ModuleType("stages.models.layer")
-    module.__file__ = str(path)
-    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(fingerprint, "STAGES", tmp_path)
     assert_dropped(loop, arguments(), lambda: path.write_text("a = 2"), capsys)
+
+
+def test_the_number_of_devices_counts(
+    loop: Loop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "GPUS", [])
+    monkeypatch.setattr(tf.config, "set_logical_device_configuration", lambda *_: None)
+    strategy_on = cluster.strategy_on
+    monkeypatch.setattr(cluster, "strategy_on", lambda places: strategy_on(places[:1]))
+    given = arguments()
+    assert_dropped(loop, given, lambda: given.update(devices=2), capsys)
 
 
 UNIMPORTANT: dict[str, Change] = {
