@@ -1,11 +1,10 @@
 """Names what a measurement was taken on."""
 
-import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
 
-from stages.processors import multiply_bfloat16
+from stages.processors import multiply_bfloat16, usable
 
 
 def precisions() -> list[str]:
@@ -25,6 +24,6 @@ def describe() -> str:
     ]
     return (
         f"{(names or [platform.machine()])[0]} ({', '.join(vectors)}), "
-        f"{len(os.sched_getaffinity(0))} cores; Python {platform.python_version()}, "
+        f"{usable()} cores; Python {platform.python_version()}, "
         f"TensorFlow {version('tensorflow')}, Keras {version('keras')}"
     )

@@ -9,7 +9,6 @@ DEVICE is cpu or cuda, MODE eager or compile, PRECISION float32 or bfloat16.
 """
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from benchmarks.images import training_images
 from benchmarks.timing import timed
 from benchmarks.turns import print_in_turns
 from stages import arrays
+from stages.processors import usable
 
 MEAN = np.array([0.4914, 0.4822, 0.4465], np.float32)
 DEVIATION = np.array([0.2470, 0.2435, 0.2616], np.float32)
@@ -264,7 +264,7 @@ def throughput(
 
 
 def main() -> None:
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(usable())
     what, device, mode, precision, batch_size, recipe, last = sys.argv[1:]
     # A default device slows each call of PyTorch, even if it is the CPU.
     if device != "cpu":
