@@ -14,7 +14,6 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import gaussian_filter
 
 Corruption = Literal[
     "noise_8",
@@ -49,6 +48,9 @@ def jpeg(images: np.ndarray, quality: int) -> np.ndarray:
 
 def blur(images: np.ndarray, deviation: float) -> np.ndarray:
     """Blur by a Gaussian of this standard deviation, in pixels; the border goes on as it is."""
+    # Half of the import time of this file, of which most stages need the names alone.
+    from scipy.ndimage import gaussian_filter
+
     return rounded(
         gaussian_filter(images.astype(np.float32), deviation, mode="nearest", axes=(1, 2))
     )

@@ -22,10 +22,11 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 # Above these, TensorFlow and Python themselves end in errors of their own.
 Count = Annotated[int, Field(ge=1, le=100_000)]
-CountOrNone = Annotated[int, Field(ge=0, le=100_000)]
+CountOrZero = Annotated[int, Field(ge=0, le=100_000)]
 Positive = Annotated[float, Field(gt=0, le=1e30)]
 NotNegative = Annotated[float, Field(ge=0, le=1e30)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Part = Annotated[float, Field(gt=0, le=1)]
 
 
 def increasing(numbers: list[Any]) -> list[Any]:

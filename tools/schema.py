@@ -20,7 +20,7 @@ from stages.train.params import KINDS, Recipe, Seed, keys_of_others, parts_of
 
 
 class Document(Section):
-    """Every knob of the pipeline."""
+    """Every parameter of the pipeline."""
 
     seed: Seed
     device: Device

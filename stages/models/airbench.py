@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from stages.models.network import Network, fewer
-from stages.params import Count, CountOrNone, Positive
+from stages.params import Count, CountOrZero, Positive
 
 if TYPE_CHECKING:
     import keras
@@ -21,7 +21,7 @@ class Airbench(Network):
     block_depth: Annotated[int, Field(ge=2, le=3)] = 2
     whitening_images: Annotated[int, Field(ge=1, le=50_000)] = 5000
     whitening_epsilon: Positive = 5e-4
-    whitening_epochs: CountOrNone = 3
+    whitening_epochs: CountOrZero = 3
     batch_norm_momentum: Annotated[float, Field(ge=0, le=1)] = 0.6
     batch_norm_epsilon: Positive = 1e-12
 

@@ -60,21 +60,21 @@ class CompiledGelu(keras.layers.Activation):
         return gelu(inputs, self.compute_dtype)
 
 
-def gelu(inputs: tf.Tensor, kind: str) -> tf.Tensor:
-    """Return GELU of each element, as `kind`, but computed in float32."""
+def gelu(inputs: tf.Tensor, dtype: str) -> tf.Tensor:
+    """Return GELU of each element, as `dtype`, but computed in float32."""
 
     @tf.custom_gradient
     def function(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        return outputs(x, kind), lambda gradient: gradients(x, gradient)
+        return outputs(x, dtype), lambda gradient: gradients(x, gradient)
 
     return function(inputs)
 
 
 @tf.function(jit_compile=True)
-def outputs(x: tf.Tensor, kind: str) -> tf.Tensor:
+def outputs(x: tf.Tensor, dtype: str) -> tf.Tensor:
     """Return GELU of each element."""
     x = tf.cast(x, tf.float32)
-    return rounded(x * evaluated(SHARE, x), kind)
+    return rounded(x * evaluated(SHARE, x), dtype)
 
 
 @tf.function(jit_compile=True)
@@ -91,13 +91,13 @@ def evaluated(polynomial: np.ndarray, x: tf.Tensor) -> tf.Tensor:
     return x * tf.math.polyval([*polynomial[::-1]], u) + 0.5
 
 
-def rounded(x: tf.Tensor, kind: str | tf.DType) -> tf.Tensor:
-    """Convert float32 to `kind`, to bfloat16 in half the time of XLA's own conversion.
+def rounded(x: tf.Tensor, dtype: str | tf.DType) -> tf.Tensor:
+    """Convert float32 to `dtype`, to bfloat16 in half the time of XLA's own conversion.
 
     The upper half of the bits after an addition of half a unit of their last place; unlike XLA,
     what lies in the middle between two numbers is rounded away from zero.
     """
-    if kind != tf.bfloat16:
-        return tf.cast(x, kind)
+    if dtype != tf.bfloat16:
+        return tf.cast(x, dtype)
     bits = tf.bitcast(x, tf.uint32) + 0x8000
     return tf.bitcast(tf.cast(tf.bitwise.right_shift(bits, 16), tf.uint16), tf.bfloat16)

@@ -1,4 +1,4 @@
-"""Trains the recipe that is on, on the training images; the test images are never read."""
+"""Trains the selected recipe, on the training images; the test images are never read."""
 
 from stages import arrays
 from stages.errors import exit_with_message

@@ -52,15 +52,15 @@ class Augmentation(Section):
             epoch: from 0.
 
         Returns:
-            `index`, and of what follows that which is asked for: `rows` and `columns` of the image
-            that each pixel's row and column are taken from, int64 (n, side), and where the border
-            is black whether there are such, `inside_rows` and `inside_columns`, bool (n, side);
-            what is added to an image, `brightness`, by what its distance from its mean is
-            multiplied, `contrast`, and the standard deviation of its noise, `noise`, float64 (n,);
-            the noise's first of `NORMALS` numbers, `noise_start`, and the row of the image or, one
-            set of `images` further on, of its re-encoded copy, `source`, int64 (n,); the black
-            square's `hole_rows` and
-            `hole_columns`, bool (n, side).
+            `index`, and of the following what the augmentation needs:
+            `source`: the row of the image or, `images` further on, of its JPEG copy, int64 (n,);
+            `rows`, `columns`: the row and column that each one is taken from, int64 (n, side);
+            `inside_rows`, `inside_columns`: whether these are in the image, bool (n, side);
+            `brightness`: what is added to an image, float64 (n,);
+            `contrast`: the factor of its distance from its mean, float64 (n,);
+            `noise`: the standard deviation of its noise, float64 (n,);
+            `noise_start`: the first of the `NORMALS` numbers that are its noise, int64 (n,);
+            `hole_rows`, `hole_columns`: whether they cross the black square, bool (n, side).
         """
         plan = {"index": index}
         if self.jpeg:

@@ -15,13 +15,13 @@ from keras.optimizers.schedules import LearningRateSchedule
 QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
-def orthogonalized(matrix: tf.Tensor, steps: int, kind: str = "float32") -> tf.Tensor:
+def orthogonalized(matrix: tf.Tensor, steps: int, dtype: str = "float32") -> tf.Tensor:
     """Move the singular values of a matrix near to 1 by Newton-Schulz iterations.
 
     Args:
         matrix: float32.
         steps: number of iterations.
-        kind: of their products, float32 or bfloat16, which the page above uses.
+        dtype: of their products, float32 or bfloat16, which the page above uses.
 
     Returns:
         A matrix of the same shape, float32.
@@ -29,7 +29,7 @@ def orthogonalized(matrix: tf.Tensor, steps: int, kind: str = "float32") -> tf.T
     a, b, c = QUINTIC
     tall = matrix.shape[0] > matrix.shape[1]
     x = tf.transpose(matrix) if tall else matrix
-    x = tf.cast(x / (tf.norm(x) + 1e-7), kind)
+    x = tf.cast(x / (tf.norm(x) + 1e-7), dtype)
     for _ in range(steps):
         gram = tf.matmul(x, x, transpose_b=True)
         x = a * x + tf.matmul(b * gram + c * tf.matmul(gram, gram), x)

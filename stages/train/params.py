@@ -10,7 +10,7 @@ from stages.errors import InputError
 from stages.models.airbench import Airbench
 from stages.models.resnet import ResNet
 from stages.models.tutorial import Tutorial
-from stages.params import PATH, Count, CountOrNone, Section, Share, document, read
+from stages.params import PATH, Count, CountOrZero, Part, Section, Share, document, read
 from stages.problems import name_of
 from stages.train.augmentation import Augmentation
 from stages.train.optimizers import SGD, Adam, AdamW, Muon, RMSprop
@@ -23,7 +23,6 @@ Schedule = Constant | Linear | Cosine | Step
 KINDS = ("network", "optimizer", "schedule")
 
 BatchSize = Annotated[int, Field(ge=1, le=50_000)]
-Part = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -40,7 +39,7 @@ class Recipe(Section):
     batch_size: BatchSize
     epochs: Count
     keep: Literal["last", "best"] = "last"
-    patience: CountOrNone = 0
+    patience: CountOrZero = 0
 
     @field_validator(*KINDS, mode="before")
     @classmethod
@@ -85,7 +84,7 @@ RecipeName = Annotated[str, AfterValidator(as_recipe_name)]
 
 
 def read_recipe() -> Recipe:
-    """Return the recipe that is on.
+    """Return the selected recipe.
 
     Raises:
         InputError: `recipe` names none, a parameter does not fit its part, or two parts do not fit

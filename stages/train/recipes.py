@@ -11,7 +11,7 @@ from stages.train import replicas
 from stages.train.params import Recipe
 from stages.train.phases import Phase, phases_of
 from stages.train.randomness import stream
-from stages.train.selection import Proxy, picked
+from stages.train.selection import Proxy, picked_images
 from stages.train.temperature import head_of
 
 
@@ -89,7 +89,7 @@ def assemble(
         return recipe.schedule.build(peak, max(1, epochs), steps)
 
     def optimizer_of(model: keras.Model) -> keras.optimizers.Optimizer:
-        size = picked(recipe.batch_size, recipe.hardest_share)
+        size = picked_images(recipe.batch_size, recipe.hardest_share)
         optimizer = recipe.optimizer.build(rate, model.trainable_variables, size)
         if optimizer.global_clipnorm:
             optimizer.global_clipnorm /= replicas.count()

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from stages.params import CountOrNone, Section, increasing
+from stages.params import CountOrZero, Section, increasing
 
 if TYPE_CHECKING:
     from keras.optimizers.schedules import LearningRateSchedule
@@ -18,7 +18,7 @@ class ScheduleSection(Section):
     """Base of the schedules' parameters; `build` imports Keras, which takes seconds, itself."""
 
     name: str  # Here, since pydantic lists a base's keys first.
-    warmup_epochs: CountOrNone = 0
+    warmup_epochs: CountOrZero = 0
 
     def build(self, peak: float, epochs: int, steps: int) -> "LearningRateSchedule":
         """Return the schedule, after a linear warm-up to the peak.

@@ -23,7 +23,7 @@ class Proxy:
     optimizer: keras.optimizers.Optimizer
     share: float
 
-    def hardest(
+    def train_on_hardest(
         self, images: tf.Tensor, labels: tf.Tensor, size: int, loss: keras.losses.Loss
     ) -> tuple[tf.Tensor, tf.Tensor, float]:
         """Take a step on the images with the highest losses, and return these images.
@@ -38,7 +38,7 @@ class Proxy:
             The hardest images, in the order of the batch, their labels, and to how many images the
             whole batch shrinks when each part does like this one.
         """
-        count = picked(len(labels), self.share)
+        count = picked_images(len(labels), self.share)
         trained = size * count / len(labels)
         with tf.GradientTape() as tape:
             answers = self.model(images, training=True)
@@ -50,6 +50,6 @@ class Proxy:
         return tf.gather(images, chosen), labels, trained
 
 
-def picked(images: int, share: float) -> int:
+def picked_images(images: int, share: float) -> int:
     """Return how many of so many images are picked, at least one."""
     return max(1, round(share * images))

@@ -27,7 +27,9 @@ def training_step(training: Training, phase: Phase) -> Step:
     def step(images: tf.Tensor, labels: tf.Tensor, size: int) -> tf.Tensor:
         trained: float = size
         if phase.proxy:
-            images, labels, trained = phase.proxy.hardest(images, labels, size, training.loss)
+            images, labels, trained = phase.proxy.train_on_hardest(
+                images, labels, size, training.loss
+            )
         with tf.GradientTape() as tape:
             answers = phase.model(images, training=True)
             loss = replicas.mean_loss(training.loss, labels, answers, trained)

@@ -13,7 +13,7 @@ from stages.train.history import Row
 from stages.train.loop import train
 from stages.train.phases import Phase
 from stages.train.recipes import Training
-from stages.train.selection import Proxy, picked
+from stages.train.selection import Proxy, picked_images
 from tests.unit.picked import epoch_of
 from tests.unit.softmax_regression import PLAIN, RATE, Regression, examples, network, optimizer
 from tests.unit.tiny_recipes import assembled, gradients, stepped, tiny
@@ -31,7 +31,7 @@ KERNEL = np.random.default_rng(0).normal(0, 2, (3, 10))
     ("images", "share", "expected"), [(1000, 0.5, 500), (3, 0.5, 2), (3, 0.1, 1), (7, 1.0, 7)]
 )
 def test_so_many_are_picked(images: int, share: float, expected: int) -> None:
-    assert picked(images, share) == expected
+    assert picked_images(images, share) == expected
 
 
 def trained() -> list[Row]:
