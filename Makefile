@@ -54,7 +54,7 @@ bench: $(INSTALLED) $(PEER)
 	dvc repro preprocess
 	python -m benchmarks $(BENCH)
 
-# Is what a GPU computes right, the same each time, and how fast?
+# Checks a GPU's results, their reproducibility and its speed.
 gpu-check: $(INSTALLED)
 	dvc repro preprocess
 	python -m benchmarks.gpu_check
