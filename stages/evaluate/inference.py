@@ -76,7 +76,7 @@ def infer(
             under_corruptions = [
                 answered(model, corrupted(images, name), batch_size, name) for name in corruptions
             ]
-    # Of whatever a model gives, the mean over several views is a softmax.
+    # Averaging over views ends in a softmax, which would hide what the model itself gives.
     for answers in (probabilities, plain, *under_corruptions):
         check_probabilities(answers, path)
     return probabilities, plain, under_corruptions

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.errors import TrainingError, in_one_line
+from stages.errors import InputError, TrainingError, in_one_line
 from stages.files import replace, replacing
 from stages.train.history import Row
 from stages.train.recipes import Training
@@ -76,9 +76,12 @@ class Checkpoint:
     def restore(self, training: Training) -> list[Row]:
         """Put back the state of the last finished epoch, and return the history up to it.
 
-        Checkpoints of other settings that were made in the same place are dropped, and so is one
-        that cannot be read; each is named on a line. Without a checkpoint nothing happens and the
-        history is empty.
+        Checkpoints of other settings that were made in the same place are dropped, and so is a
+        damaged one; each is named on a line. Without a checkpoint nothing happens and the history
+        is empty.
+
+        Raises:
+            InputError: it cannot be read now.
         """
         for half_written in self.folder.glob(f".*{self.kind}-*"):
             if self.kind == WORKSPACE or self.fingerprint in half_written.name:
@@ -105,12 +108,14 @@ def read(path: Path, training: Training) -> list[Row]:
     """Load a file into the variables, or drop it whole and return no rows.
 
     Raises:
-        OSError: the file system does not hand it out; it may be whole, so it stays.
+        InputError: the file system does not hand it out; it may be whole, so it stays.
     """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             rows = json.loads(file["history"].item())

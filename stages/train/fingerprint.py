@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 STAGES = Path(__file__).parents[1]
 # The files that stages share, and the folders of the training itself.
 CODE = ("*.py", "models/**/*.py", "train/**/*.py")
+# What editors and merges leave beside a source file, as .dvcignore has it.
+LITTER = re.compile(r"(^|/)\.|_(BASE|BACKUP|LOCAL|REMOTE)_")
 
 
 def fingerprint(settings: object, *arrays: np.ndarray) -> str:
@@ -23,7 +26,9 @@ def fingerprint(settings: object, *arrays: np.ndarray) -> str:
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path in sorted({path for pattern in CODE for path in STAGES.glob(pattern)}):
-        digest.update(path.relative_to(STAGES).as_posix().encode() + b"\0" + path.read_bytes())
+        name = path.relative_to(STAGES).as_posix()
+        if path.is_file() and not LITTER.search(name):
+            digest.update(name.encode() + b"\0" + path.read_bytes())
     for array in arrays:
         digest.update(str(array.shape).encode())
         digest.update(np.ascontiguousarray(array).data)

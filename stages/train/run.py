@@ -86,7 +86,7 @@ def run(
     strategy = cluster.strategy_on(places)
     facts = environment(device.named(places[0]))
     common = fingerprint([seed, recipe.model_dump()], *training_data, *validation_data)
-    # With another number of devices, sums round differently and dropout has other masks.
+    # With another number of devices, sums round differently; but machines may come and go.
     checkpoint = Checkpoint(fingerprint([common, facts, len(places)]))
     keras.utils.set_random_seed(seed)
     on_gpu = places[0].device_type == "GPU"

@@ -13,6 +13,7 @@ from tests.unit.picked import epoch_of
 from tests.unit.tiny_recipes import IMAGES, LABELS, assembled, tiny
 
 COUNT, SIDE = 300, 8
+QUALITIES = 30, 95
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def qualities(images: np.ndarray) -> np.ndarray:
     found = np.zeros(COUNT, int)
     for number, (image, copy) in enumerate(zip(images, both[COUNT:], strict=True)):
         in_8_bits = np.rint(image * 255).astype(np.uint8)
-        for quality in range(1, 101):
+        for quality in range(QUALITIES[0] - 1, QUALITIES[1] + 2):
             content = tf.io.encode_jpeg(in_8_bits, quality=quality)
             decoded = tf.io.decode_jpeg(content, dct_method="INTEGER_ACCURATE").numpy()
             if np.allclose(decoded / 255, copy, atol=1e-6):
@@ -42,8 +43,8 @@ def qualities(images: np.ndarray) -> np.ndarray:
 
 
 def test_copies_are_of_random_quality(qualities: np.ndarray) -> None:
-    assert (qualities.min(), qualities.max()) == (30, 95)
-    assert stats.kstest(qualities, stats.randint(30, 96).cdf).pvalue > 0.001
+    assert (qualities.min(), qualities.max()) == QUALITIES
+    assert stats.kstest(qualities, stats.randint(QUALITIES[0], QUALITIES[1] + 1).cdf).pvalue > 0.001
 
 
 def test_copies_are_made_in_chunks(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from stages import device as device  # First, since TensorFlow reads what it sets.
+from stages.errors import InputError
 from stages.train.checkpoint import Checkpoint
 from stages.train.recipes import Training
 from tests.unit.reader import read_output
@@ -216,10 +217,11 @@ def test_a_checkpoint_that_cannot_be_read_now_stays(
     checkpoint.save(saved, [{"epoch": 1}])
 
     def fail(path: Path) -> bytes:
-        raise OSError(code, "not now", str(path))
+        raise OSError(code, "not now")
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_bytes", fail)
-        with pytest.raises(OSError, match="not now"):
+        with pytest.raises(InputError) as refused:
             checkpoint.restore(training)
+    assert str(refused.value) == f"{checkpoint.path}: not now"
     assert checkpoint.restore(training) == [{"epoch": 1}]

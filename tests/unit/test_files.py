@@ -59,8 +59,12 @@ def test_a_write_that_fails_names_the_file(folder: Path) -> None:
     try:
         with pytest.raises(InputError) as caught:
             replace(Path("big.bin"), bytes(1001))
-        with pytest.raises(InputError) as caught_too, replacing(Path("array.npy"), 0) as path:
-            np.save(path.open("wb"), np.zeros(1000))
+        with (
+            pytest.raises(InputError) as caught_too,
+            replacing(Path("array.npy"), 0) as path,
+            path.open("wb") as file,
+        ):
+            np.save(file, np.zeros(1000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     assert str(caught.value) == "big.bin: File too large"

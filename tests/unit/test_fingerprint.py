@@ -85,11 +85,19 @@ def test_the_names_of_files_count(stages: Path) -> None:
     assert fingerprint(SETTINGS) != before
 
 
-@pytest.mark.parametrize("name", ["evaluate/inference.py", "shared.pyc", "train/notes.txt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("evaluate/inference.py", "shared.pyc", "train/notes.txt", "train/._loop.py"),
+        *("train/.ipynb_checkpoints/loop.py", "models/own/layers_BASE_12.py"),
+    ],
+)
 def test_other_files_do_not_count(stages: Path, name: str) -> None:
     before = fingerprint(SETTINGS)
     (stages / name).parent.mkdir(exist_ok=True)
     (stages / name).write_text("x = 1")
+    # By which Emacs locks a file.
+    (stages / "train/.#loop.py").symlink_to("user@host.123:456")
     assert fingerprint(SETTINGS) == before
 
 

@@ -45,8 +45,8 @@ options:
   --trials N            how many; the whole grid, else 20
   --metric METRIC       the metric to maximize; val_accuracy
   --minimize            minimize the metric instead
-  --prune               stop a trial whose best value is below the median of the others at the
-                        same epoch
+  --prune               stop a trial whose best value is worse than the median of the others at
+                        that epoch
   --seed SEED           of the search; 0
   --cpus N              processors of each trial; 1, or an equal share for each GPU
   --gpus N              GPUs of each trial; 1 where there are any
@@ -153,7 +153,7 @@ def test_packages_that_are_not_installed(
     with pytest.raises(InputError) as refused:
         call(main, *SEED)
     assert str(refused.value) == (
-        "filelock, optuna, psutil, ray: not installed; pip install -e '.[sweep]' does it"
+        "configobj, filelock, optuna, psutil, ray: not installed; pip install -e '.[sweep]' does it"
     )
 
 

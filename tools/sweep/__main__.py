@@ -22,7 +22,7 @@ METRIC = "val_accuracy"
 PRUNABLE = ("val_accuracy", "val_loss")
 LAST_SEED = 2**32 - 1
 SEARCHES = ("grid", "random", "tpe")
-PACKAGES = ("filelock", "optuna", "psutil", "ray")
+PACKAGES = ("configobj", "filelock", "optuna", "psutil", "ray")
 
 
 def parse() -> argparse.Namespace:
@@ -58,7 +58,7 @@ def parse() -> argparse.Namespace:
     add(
         "--prune",
         action="store_true",
-        help="stop a trial whose best value is below the median of the others at the same epoch",
+        help="stop a trial whose best value is worse than the median of the others at that epoch",
     )
     add("--seed", type=int, default=0, help="of the search; 0")
     add(

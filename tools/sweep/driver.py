@@ -40,8 +40,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     given = [getattr(arguments, fact) for fact in facts]
     name = f"sweep-{digest(repository.revision(), method, *given)}"
     remote = arguments.remote if arguments.address else None
-    source = repository.source(name, remote, tuple(arguments.targets))
-    repository.refuse_metric(arguments.metric, source.metrics)
+    source = repository.source(name, remote, tuple(arguments.targets), arguments.metric)
     known = repository.experiments(arguments.metric)
     if arguments.only is not None:
         return alone(source, name, planned, known, arguments)

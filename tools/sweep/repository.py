@@ -47,17 +47,21 @@ def revision() -> str:
     return commit
 
 
-def source(name: str, remote: str | None, targets: tuple[str, ...]) -> Source:
+def source(name: str, remote: str | None, targets: tuple[str, ...], metric: str) -> Source:
     """Return where the trials of a sweep come from, with the commit put there.
 
     Args:
         name: of the sweep.
         remote: the Git remote that other machines reach; None is this folder.
         targets: the stages to run.
+        metric: what they are judged by.
 
     Raises:
-        InputError: the remote is missing or refuses, or there is no storage to share results by.
+        InputError: these stages do not write the metric, the remote is missing or refuses, or there
+            is no storage to share results by.
     """
+    metrics = metrics_of(targets)
+    refuse_metric(metric, metrics)
     address = call("git", "remote", "get-url", remote) if remote else str(Path.cwd())
     if remote and Path(address).exists():
         address = str(Path(address).resolve())
@@ -74,7 +78,7 @@ def source(name: str, remote: str | None, targets: tuple[str, ...]) -> Source:
     reference = f"{REFERENCES}/{name}"
     call("git", "push", "--quiet", "--force", address, f"HEAD:{reference}")
     folder = None if remote else str(FOLDER.resolve() / name)
-    return Source(address, reference, folder, cache, targets, metrics_of(targets))
+    return Source(address, reference, folder, cache, targets, metrics)
 
 
 def metrics_of(targets: tuple[str, ...]) -> tuple[str, ...]:
@@ -113,7 +117,7 @@ def refuse_metric(metric: str, written: tuple[str, ...]) -> None:
     if others and not any(map(holds, written)):
         raise InputError(
             f"--metric {metric}: in {others[0]}, which the stages that run do not write; "
-            f"allowed are the metrics in {', '.join(written) or 'those of other stages'}"
+            f"{f'allowed is one in {written[0]}' if written else 'name a stage that does'}"
         )
 
 
