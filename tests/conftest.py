@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import chdir
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from tests.project import (
     Run,
     Stage,
     default_params,
+    put,
+    slow_folder,
     small_params,
     succeed,
     write_params,
@@ -78,6 +81,16 @@ def arrays(raw: Path, once: Callable[[str, Making], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
+def slow(arrays: Path, once: Callable[[str, Making], Path]) -> Path:
+    """Return a folder in which the tutorial was trained for several epochs of many steps."""
+
+    def make(folder: Path) -> None:
+        succeed("train", slow_folder("tutorial", arrays, folder))
+
+    return once("slow", make)
+
+
+@pytest.fixture(scope="session")
 def make_project(raw: Path) -> Callable[[Path], Project]:
     """Return a function that makes the project anew, small, as a Git repository in a folder."""
 
@@ -117,17 +130,39 @@ def template(make_project: Callable[[Path], Project], once: Callable[[str, Makin
     return once("reproduced", make)
 
 
+def copied(source: Path, folder: Path) -> Project:
+    """Return a copy of a project."""
+    shutil.copytree(source, folder, symlinks=True, dirs_exist_ok=True, copy_function=copy_or_link)
+    return Project(folder)
+
+
 @pytest.fixture(scope="session")
 def reproduced(template: Path) -> Callable[[Path], Project]:
     """Return a function that copies a project whose first `dvc repro` has run and is committed."""
+    return partial(copied, template)
 
-    def copied(folder: Path) -> Project:
-        shutil.copytree(
-            template, folder, symlinks=True, dirs_exist_ok=True, copy_function=copy_or_link
-        )
-        return Project(folder)
 
-    return copied
+@pytest.fixture(scope="session")
+def edited(
+    template: Path, once: Callable[[str, Making], Path]
+) -> Callable[[Path, str, object], Project]:
+    """Return a function that copies a project in which one edit of params.yaml was reproduced.
+
+    The edit is not committed. What `dvc repro` printed lies beside the project's own files, in
+    .git/output.
+    """
+
+    def made(folder: Path, key: str, value: object) -> Project:
+        def make(source: Path) -> None:
+            project = copied(template, source)
+            params = project.params()
+            put(params, key, value)
+            project.write(params)
+            (source / ".git/output").write_text(project.dvc("repro"))
+
+        return copied(once(f"{key}={value}", make), folder)
+
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -167,7 +202,9 @@ def call_stage(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
         with chdir(folder), monkeypatch.context() as patch:
             patch.setattr(sys, "argv", command)
             # A test may have imported it; runpy warns of running a module anew.
-            patch.delitem(sys.modules, f"{command[0]}.__main__", raising=False)
+            for module in (f"{command[0]}.__main__", command[0]):
+                if not hasattr(sys.modules.get(module), "__path__"):
+                    patch.delitem(sys.modules, module, raising=False)
             try:
                 runpy.run_module(command[0], run_name="__main__", alter_sys=True)
             except SystemExit as end:

@@ -16,6 +16,10 @@ STAGES = ("fetch", "preprocess", "train", "evaluate", "plots")
 # What a user runs besides the pipeline: python -m stages.NAME.
 TOOLS = ("compare", "export", "importance", "page", "predict", "schema", "sweep")
 
+# Many steps an epoch, so that the end is far when the first checkpoint is there.
+SLOW_EPOCHS = 3
+SLOW = {"epochs": SLOW_EPOCHS, "batch_size": 20}
+
 Params = dict[str, Any]
 Run = subprocess.CompletedProcess[str]
 # Runs a stage or tool, named first, in a folder.
@@ -109,6 +113,15 @@ def small_params(raw: Path) -> Params:
     params["evaluate"]["corruptions"] = ["jpeg_75"]
     params["plots"] = {"columns": 3, "rows": 1, "dpi": 50}
     return params
+
+
+def slow_folder(recipe: str, arrays: Path, folder: Path) -> Path:
+    """Return a folder in which a recipe can be trained for a few epochs of many steps."""
+    (folder / "data").symlink_to(arrays / "data")
+    params = yaml.safe_load((arrays / "params.yaml").read_text()) | {"recipe": recipe}
+    params["recipes"][recipe] |= SLOW
+    write_params(folder, params)
+    return folder
 
 
 class Project:

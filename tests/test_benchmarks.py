@@ -42,10 +42,10 @@ def test_a_run_is_recorded(reproduced: Callable[[Path], Project], tmp_path: Path
     shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks")
     project.commit("Benchmarks")
     before = project.params()
-    module = ["python", "-m", "benchmarks.record", "airbench_small", "3"]
-    output = project.call(*module, "--", "recipes.airbench_small.epochs=1")
+    module = ["python", "-m", "benchmarks.record", "tutorial", "3"]
+    output = project.call(*module, "--", "recipes.tutorial.epochs=1")
 
-    folder = tmp_path / "results/airbench_small/seed-3"
+    folder = tmp_path / "results/tutorial/seed-3"
     names = ["evaluate.json", "history.csv", "params.yaml", "run.json", "train.json"]
     assert sorted(path.name for path in folder.iterdir()) == names
     facts = json.loads((folder / "run.json").read_text())

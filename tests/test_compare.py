@@ -1,38 +1,35 @@
 """Whether one model is better than another, told from their predictions."""
 
+import io
 import re
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 from scipy.stats import binomtest
 
-from tests.project import Project, Run, assert_refused, put, run
+from tests.project import Project, Stage, assert_refused, put, run
+
+PREDICTIONS = "plots/predictions.csv"
+Edited = Callable[[Path, str, object], Project]
 
 
-def compare(project: Project, *revisions: str) -> Run:
-    command = ["python", "-m", "tools", "compare", *revisions]
-    return run(command, project.folder, PYTHONPATH="")
-
-
-def predictions(project: Project) -> pd.Series:
-    """Return of each test image whether the workspace's model is right."""
-    table = pd.read_csv(project.folder / "plots/predictions.csv")
+def right(predictions: str) -> pd.Series:
+    """Return of each test image whether a model is right, by its table of predictions."""
+    table = pd.read_csv(io.StringIO(predictions))
     return table["actual"] == table["predicted"]
 
 
-def test_revisions_and_the_workspace(reproduced: Callable[[Path], Project], tmp_path: Path) -> None:
-    project = reproduced(tmp_path)
+def test_revisions_and_the_workspace(edited: Edited, call_stage: Stage, tmp_path: Path) -> None:
+    project = edited(tmp_path, "evaluate.tta", "none")
+    compare = partial(call_stage, "compare", project.folder)
     project.git("tag", "before")
-    first = predictions(project)
-    params = project.params()
-    put(params, "evaluate.tta", "none")
-    project.write(params)
-    project.repro("evaluate")
-    second = predictions(project)
+    first = right(project.git("show", f"HEAD:{PREDICTIONS}"))
+    second = right((project.folder / PREDICTIONS).read_text())
 
-    result = compare(project, "before")
+    result = run(["python", "-m", "tools", "compare", "before"], project.folder, PYTHONPATH="")
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
     assert lines[0].startswith(f"before     {first.mean():.2%}, 95 % interval ")
@@ -44,19 +41,21 @@ def test_revisions_and_the_workspace(reproduced: Callable[[Path], Project], tmp_
     assert lines[4].startswith(f"McNemar's test: p = {p:.2g}, ")
 
     project.commit("No views")
-    assert compare(project, "before", "HEAD").stdout.splitlines()[2:] == lines[2:]
-    same = compare(project, "HEAD", "main").stdout.splitlines()
+    assert compare("before", "HEAD").stdout.splitlines()[2:] == lines[2:]
+    same = compare("HEAD", "main").stdout.splitlines()
     assert same[-1] == "both are right and wrong on the same images"
 
-    table = project.folder / "plots/predictions.csv"
+    table = project.folder / PREDICTIONS
     table.write_text("".join(table.read_text().splitlines(keepends=True)[:101]))
-    assert_refused(compare(project, "HEAD"), "200 and 100 test images; the same are needed")
-    assert_refused(compare(project, "nowhere"), "plots/predictions.csv of nowhere: ")
+    assert_refused(compare("HEAD"), "200 and 100 test images; the same are needed")
+    assert_refused(compare("nowhere"), "plots/predictions.csv of nowhere: ")
 
 
-def test_project_in_a_subfolder(reproduced: Callable[[Path], Project], tmp_path: Path) -> None:
+def test_project_in_a_subfolder(edited: Edited, call_stage: Stage, tmp_path: Path) -> None:
     """Of a Git repository, as `dvc init --subdir` makes it; seen from a folder of its own, too."""
-    project = reproduced(tmp_path / "repository/project")
+    project = edited(tmp_path / "repository/project", "evaluate.tta", "none")
+    compare = partial(call_stage, "compare", project.folder)
+    project.git("restore", ".")
     shutil.rmtree(project.folder / ".git")
     repository = Project(project.folder.parent)
     repository.git("init", "--quiet")
@@ -67,20 +66,23 @@ def test_project_in_a_subfolder(reproduced: Callable[[Path], Project], tmp_path:
     put(params, "evaluate.tta", "none")
     project.write(params)
     project.dvc("exp", "run", "--name", "plain")
-    lines = compare(project, "HEAD").stdout.splitlines()
+    lines = compare("HEAD").stdout.splitlines()
     assert [line.split()[0] for line in lines[:2]] == ["HEAD", "workspace"]
     for revisions in (("HEAD", "workspace"), ("HEAD", "plain")):
-        found = compare(project, *revisions)
+        found = compare(*revisions)
         assert (found.returncode, found.stdout.splitlines()[2:]) == (0, lines[2:]), found.stderr
-    assert compare(project, "workspace", "plain").stdout.splitlines()[-1].startswith("both are")
+    assert compare("workspace", "plain").stdout.splitlines()[-1].startswith("both are")
     inside = run(["python", "-m", "tools", "compare", "HEAD"], project.folder / "plots")
     assert inside.stdout.splitlines() == lines
 
 
-def test_damaged_revision(reproduced: Callable[[Path], Project], tmp_path: Path) -> None:
+def test_damaged_revision(
+    reproduced: Callable[[Path], Project], call_stage: Stage, tmp_path: Path
+) -> None:
     project = reproduced(tmp_path)
-    path = project.folder / "plots/predictions.csv"
+    compare = partial(call_stage, "compare", project.folder)
+    path = project.folder / PREDICTIONS
     path.write_text(path.read_text().replace("cat", ">>>>>>> theirs", 1))
-    result = compare(project, "HEAD")
+    result = compare("HEAD")
     assert_refused(result, "plots/predictions.csv of workspace: line ", "'>>>>>>> theirs'")
-    assert_refused(compare(project, ""), "plots/predictions.csv of : no name of a revision")
+    assert_refused(compare(""), "plots/predictions.csv of : no name of a revision")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dvc.repo import Repo
 
 from tests.project import ROOT, STAGES, Params, Project, default_params, get, name_of, put
 
@@ -98,15 +99,54 @@ def readers_of(path: Path) -> set[str]:
     return {folder} if folder in STAGES else shared.get(folder, set(STAGES))
 
 
+# At least one of each section, and of each part of the recipe.
+KEYS = [
+    *("recipe", "seed", "device", "fetch.sources", "preprocess.train_size", "evaluate.tta"),
+    *("plots.dpi", "recipes.airbench_small.epochs", "recipes.airbench_small.network.widths"),
+    *("recipes.airbench_small.optimizer.kernel_momentum", "recipes.airbench_small.schedule.name"),
+    "recipes.airbench_small.augmentation.flip",
+]
 SOURCES = sorted(path.relative_to(ROOT) for path in (ROOT / "stages").rglob("*.py"))
 
 
-@pytest.mark.parametrize(("key", "stages"), table_of_params(), ids=name_of)
-def test_edit_of_a_parameter(project: Project, key: str, stages: set[str]) -> None:
+def changed_dependencies(project: Project) -> dict[str, set[str]]:
+    """Return what `dvc status` finds changed of each stage: files, and keys of params.yaml."""
+    with Repo(str(project.folder)) as repo:
+        found = {}
+        for name, changes in repo.status().items():
+            (changed,) = (change["changed deps"] for change in changes)
+            keys = changed.pop("params.yaml", {})
+            found[name.rpartition(":")[2]] = {*changed, *keys}
+    return found
+
+
+def test_edits_of_parameters(project: Project) -> None:
+    """All at once: DVC says of each stage by which key it is changed."""
+    table = table_of_params()
+    params = project.params()
+    for key, _ in table:
+        if key != "recipe":
+            put(params, key, other(get(params, key)))
+    project.write(params)
+    changed = changed_dependencies(project)
+    for key, stages in table:
+        if key != "recipe":
+            found = {s for s, keys in changed.items() if is_within(key, keys, ".")}
+            assert (key, found) == (key, stages)
+    assert set(changed) == set(STAGES)
+
+
+def is_within(name: str, parents: set[str], separator: str) -> bool:
+    """Return whether a name is one of some others, or below one of them."""
+    return any(name == parent or name.startswith(parent + separator) for parent in parents)
+
+
+@pytest.mark.parametrize("key", KEYS, ids=name_of)
+def test_edit_of_a_single_parameter(project: Project, key: str) -> None:
     params = project.params()
     put(params, key, other(get(params, key)))
     project.write(params)
-    assert project.changed() == stages
+    assert project.changed() == dict(table_of_params())[key]
 
 
 def test_edit_of_a_recipe_that_is_off(project: Project) -> None:
@@ -118,11 +158,25 @@ def test_edit_of_a_recipe_that_is_off(project: Project) -> None:
     assert project.changed() == set()
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=str)
-def test_edit_of_a_source_file(project: Project, path: Path) -> None:
+def test_edits_of_source_files(project: Project) -> None:
+    """All at once: DVC says of each stage by which file or folder it is changed."""
+    for path in SOURCES:
+        with (project.folder / path).open("a") as file:
+            file.write("# A comment.\n")
+    changed = changed_dependencies(project)
+    for path in SOURCES:
+        found = {s for s, names in changed.items() if is_within(str(path), names, "/")}
+        assert (path, found) == (path, readers_of(path))
+    with Repo(str(project.folder)) as repo:
+        seen = set(repo.dvcignore.find(repo.fs, str(project.folder / "stages")))
+    assert {str(project.folder / path) for path in SOURCES} <= seen
+
+
+@pytest.mark.parametrize("path", ["stages/errors.py", "stages/train/muon.py"])
+def test_edit_of_a_single_source_file(project: Project, path: str) -> None:
     with (project.folder / path).open("a") as file:
         file.write("# A comment.\n")
-    assert project.changed() == readers_of(path)
+    assert project.changed() == readers_of(Path(path))
 
 
 # What vim, Emacs, JetBrains, Kate, notebooks, merges, file managers and network disks leave.

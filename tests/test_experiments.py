@@ -5,6 +5,7 @@ import io
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from playwright.sync_api import Browser
 from scipy.stats import spearmanr
 
 from stages.calibration import calibration, expected_calibration_error
-from tests.project import Project, assert_refused, run
+from tests.project import Project, Stage, assert_refused, run
 
 # What is swept is of evaluate, whose runs are the shortest.
 BINS, TTA = "evaluate.calibration_bins", "evaluate.tta"
@@ -86,15 +87,18 @@ def test_failure_is_seen_with_its_reason(project: Project) -> None:
     assert reason in project.dvc("queue", "logs", "wrong").splitlines()
 
 
-def importance(project: Project, *arguments: str) -> Any:
-    return run(["python", "-m", "tools", "importance", *arguments], project.folder, PYTHONPATH="")
+@pytest.fixture
+def importance(project: Project, call_stage: Stage) -> Stage:
+    """Return a function that runs the tool in the project."""
+    return partial(call_stage, "importance", project.folder)
 
 
-def test_importance(project: Project, tmp_path: Path) -> None:
+def test_importance(project: Project, importance: Stage, tmp_path: Path) -> None:
     finished = [row for row in shown(project) if row["State"] != "Failed"]
     pairs = [(int(row[BINS]), float(row[METRIC])) for row in finished]
     expected = spearmanr(*zip(*pairs, strict=True))[0]
-    result = importance(project, "--metric", METRIC)
+    command = ["python", "-m", "tools", "importance", "--metric", METRIC]
+    result = run(command, project.folder, PYTHONPATH="")
     assert result.returncode == 0, result.stderr
     lines = {line.split()[0]: line.split() for line in result.stdout.splitlines()[1:-1]}
     assert lines.keys() == {BINS, TTA}
@@ -107,20 +111,22 @@ def test_importance(project: Project, tmp_path: Path) -> None:
     page = project.folder / "dvc_plots/importance.html"
     assert all(row["Experiment"] in page.read_text() for row in finished)
 
-    assert importance(project, "--metric", "loss", "--out", str(tmp_path / "a.png")).returncode == 0
+    assert importance("--metric", "loss", "--out", tmp_path / "a.png").returncode == 0
     with Image.open(tmp_path / "a.png") as image:
         assert image.width > image.height > 300
     assert_refused(
-        importance(project, "--metric", "speed"),
+        importance("--metric", "speed"),
         "--metric speed: no metric; allowed are",
         "accuracy",
     )
-    assert_refused(importance(project, "--out", "a.pdf"), "a.pdf: the name must end in")
-    assert_refused(importance(project, "nowhere"), "nowhere: ")
+    assert_refused(importance("--out", "a.pdf"), "a.pdf: the name must end in")
+    assert_refused(importance("nowhere"), "nowhere: ")
 
 
-def test_importance_is_drawn_without_a_network(project: Project, browser: Browser) -> None:
-    assert importance(project).returncode == 0
+def test_importance_is_drawn_without_a_network(
+    project: Project, importance: Stage, browser: Browser
+) -> None:
+    assert importance().returncode == 0
     page = browser.new_context(offline=True).new_page()
     page.goto((project.folder / "dvc_plots/importance.html").as_uri())
     page.wait_for_selector("svg.marks")
@@ -168,20 +174,23 @@ def test_apply_branch_and_remove(project: Project) -> None:
     assert {row["Experiment"] for row in shown(project)}.isdisjoint({name, "wrong"})
 
 
-def test_no_experiments_to_compare(reproduced: Callable[[Path], Project], tmp_path: Path) -> None:
+def test_no_experiments_to_compare(
+    reproduced: Callable[[Path], Project], call_stage: Stage, tmp_path: Path
+) -> None:
     project = reproduced(tmp_path)
-    assert_refused(importance(project), "0 finished experiments with accuracy")
+    result = call_stage("importance", project.folder)
+    assert_refused(result, "0 finished experiments with accuracy")
 
 
-def test_metric_that_some_experiments_lack(project: Project) -> None:
-    """One that trained on everything has no val_accuracy; DVC writes None as a text then."""
+def test_metric_that_some_experiments_lack(project: Project, importance: Stage) -> None:
+    """One without corruptions has no accuracy on them; DVC writes None as a text then."""
     project.git("checkout", "--quiet", ".")
     finished = [row for row in shown(project) if row["State"] != "Failed"]
-    command = ["exp", "run", "train", "--name", "everything"]
-    project.dvc(*command, "-S", "preprocess.validation_split=0")
-    assert {row["Experiment"]: row for row in shown(project)}["everything"]["val_accuracy"] == ""
-    result = importance(project, "--metric", "val_accuracy")
+    command = ["exp", "run", "evaluate", "--name", "clean"]
+    project.dvc(*command, "-S", "evaluate.corruptions=[]")
+    assert {row["Experiment"]: row for row in shown(project)}["clean"]["corruption_accuracy"] == ""
+    result = importance("--metric", "corruption_accuracy")
     assert result.returncode == 0, result.stderr
     assert f"{len(finished)} experiments drawn" in result.stdout
     for name in ("tta", "Experiment", "seed"):
-        assert_refused(importance(project, "--metric", name), f"--metric {name}: no metric")
+        assert_refused(importance("--metric", name), f"--metric {name}: no metric")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 from tests.project import Run, assert_refused, default_params, run, write_params
@@ -51,6 +52,9 @@ def project(trained: Path, tmp_path: Path) -> Path:
     data = (tmp_path / "data").resolve()
     (tmp_path / "data").unlink()
     shutil.copytree(data, tmp_path / "data", symlinks=True)
+    params = yaml.safe_load((tmp_path / "params.yaml").read_text()) | {"recipe": "tutorial"}
+    params["recipes"]["tutorial"]["epochs"] = 1
+    write_params(tmp_path, params)
     return tmp_path
 
 
@@ -135,7 +139,7 @@ def test_disk_that_fills_up_meanwhile(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stage", "folder", "names"),
     [
-        ("fetch", "data", "data/downloads"),
+        ("fetch", "data", "data/.unfinished-raw"),
         ("preprocess", "data/processed", "data/processed/"),
         ("train", "models", "models/"),
         ("evaluate", "metrics", "metrics/"),

@@ -91,6 +91,7 @@ def test_cudas_packages_are_those_that_tensorflow_asks_for() -> None:
     assert all(version in wanted[name] for name, version in versions.items())
 
 
+@pytest.mark.parametrize("driver", [0, NO_DEVICE], ids=["GPU", "no GPU"], indirect=True)
 def test_what_keeps_tensorflow_from_the_gpu_is_said(
     arrays: Path, tmp_path: Path, driver: Driver
 ) -> None:

@@ -16,6 +16,17 @@ from tests.project import ROOT, Stage, succeed
 IMAGES = {"train": 64, "validation": 20}
 EPOCHS = 3
 KEY = "recipes.tutorial"
+# Of the tutorial's network with few filters and units: kernels, biases and normalizations.
+FEW = [f"{KEY}.network.filters=[8, 8, 8]", f"{KEY}.network.dense_units=16"]
+PARAMETERS = 224 + 2 * 584 + 3 * 32 + 8 * 8 * 8 * 16 + 64 + 170
+TINY_AIRBENCH = [
+    f"recipes.airbench_small.{setting}"
+    for setting in (
+        *("network.widths=[4, 32, 32]", "network.whitening_images=50"),
+        # One phase, since each is compiled.
+        *("network.whitening_epochs=3", "augmentation.low_resolution_share=0"),
+    )
+]
 
 # metrics/train.json, and the columns of plots/history.csv.
 Results = tuple[dict[str, Any], dict[str, list[float]]]
@@ -74,45 +85,38 @@ IDEAS: dict[str, tuple[list[str], Check]] = {
         [f"{KEY}.optimizer.name=adamw", f"{KEY}.schedule.warmup_epochs=1"],
         rates(0.001 / 2, 0.001, 0.001),
     ),
-    "flips": ([f"{KEY}.augmentation.flip=random"], differs),
     "flips, translation, cutout": (
         [f"{KEY}.augmentation={{flip: random, translation: 4, cutout: 8}}"],
         differs,
     ),
     "noise and JPEG": ([f"{KEY}.augmentation={{noise: 0.03, jpeg: 0.25}}"], differs),
-    "temperature scaling": (
-        [f"{KEY}.temperature_scaling=true"],
-        lambda found, tutorial: found[1] == tutorial[1] and found[0]["temperature"] != 1,
+    "temperature scaling of the best epoch": (
+        [f"{KEY}.temperature_scaling=true", f"{KEY}.keep=best"],
+        lambda found, tutorial: (
+            found[1] == tutorial[1]
+            and found[0]["temperature"] != 1
+            and kept_the_best(found, tutorial)
+        ),
     ),
-    "one more convolution": (
-        [f"{KEY}.network.filters=[64, 64, 64, 64]"],
-        parameters(2_180_746 + 64 * 9 * 64 + 64 + 4 * 64),
+    "one more convolution, all wider": (
+        [f"{KEY}.network.filters=[16, 16, 16, 16]"],
+        parameters(448 + 3 * 2320 + 4 * 64 + 8 * 8 * 16 * 16 + 64 + 170),
     ),
-    "wider convolutions": (
-        [f"{KEY}.network.filters=[128, 128, 128]"],
-        parameters(3584 + 2 * 147_584 + 3 * 512 + 8 * 8 * 128 * 512 + 2048 + 5130),
-    ),
-    "kernels of 5 x 5": (
-        [f"{KEY}.network.kernel_size=5"],
-        parameters(2_180_746 + 16 * (3 + 64 + 64) * 64),
+    "kernels of 5 x 5, without batch normalization": (
+        [f"{KEY}.network.kernel_size=5", f"{KEY}.network.batch_norm=false"],
+        parameters(PARAMETERS + 16 * (3 + 8 + 8) * 8 - 3 * 4 * 8 - 4 * 16),
     ),
     "another activation": ([f"{KEY}.network.activation=elu"], differs),
-    "no batch normalization": (
-        [f"{KEY}.network.batch_norm=false"],
-        parameters(2_180_746 - 3 * 4 * 64 - 4 * 512),
-    ),
     "batches of 64": ([f"{KEY}.batch_size=64"], differs),
     "label smoothing": ([f"{KEY}.label_smoothing=0.1"], differs),
     "stop early": ([f"{KEY}.patience=1"], stopped),
-    "keep the best epoch": ([f"{KEY}.keep=best"], kept_the_best),
     "average the weights": ([f"{KEY}.ema_momentum=0.99"], averaged),
     "the hardest half of each batch": ([f"{KEY}.hardest_share=0.5"], differs),
     "Muon for the tutorial's network": ([f"{KEY}.optimizer.name=muon"], differs),
     "Adam for the airbench network": (
-        ["recipe=airbench_small", "recipes.airbench_small.optimizer.name=adam"],
+        ["recipe=airbench_small", "recipes.airbench_small.optimizer.name=adam", *TINY_AIRBENCH],
         rates(0.001, 0.001 * 2 / 3, 0.001 / 3),
     ),
-    "ResNet-20": ([f"{KEY}.network.name=resnet"], parameters(269_722 + 2 * 688)),
     "ResNet-20 with Muon": (
         [f"{KEY}.network.name=resnet", f"{KEY}.optimizer.name=muon"],
         parameters(269_722 + 2 * 688),
@@ -121,7 +125,7 @@ IDEAS: dict[str, tuple[list[str], Check]] = {
 
 
 def prepare(folder: Path, arrays: Path) -> None:
-    """Make a folder in which a few steps of the tutorial, as it is, can be trained."""
+    """Make a folder in which a few steps of a narrow tutorial can be trained."""
     for split, count in IMAGES.items():
         target = folder / "data/processed" / split
         target.mkdir(parents=True)
@@ -130,7 +134,7 @@ def prepare(folder: Path, arrays: Path) -> None:
             np.save(target / part, array[:count], allow_pickle=False)
     shutil.copy(ROOT / "params.yaml", folder)
     short = [f"{recipe}.epochs={EPOCHS}" for recipe in (KEY, "recipes.airbench_small")]
-    apply_overrides(folder / "params.yaml", ["recipe=tutorial", *short])
+    apply_overrides(folder / "params.yaml", ["recipe=tutorial", *short, *FEW])
 
 
 def results(folder: Path) -> Results:

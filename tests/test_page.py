@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser
 
-from tests.project import Project, assert_refused, put, run
+from tests.project import Project, assert_refused, run
 
 TABLES = ("calibration", "corruptions", "history", "predictions")
 FILES = [f"plots_{table}_csv" for table in TABLES]
@@ -34,16 +34,12 @@ CUT = """() => [...document.images].filter(image => image.getBoundingClientRect(
 
 @pytest.fixture(scope="module")
 def project(
-    reproduced: Callable[[Path], Project], tmp_path_factory: pytest.TempPathFactory
+    edited: Callable[[Path, str, object], Project], tmp_path_factory: pytest.TempPathFactory
 ) -> Project:
     """Return a project with the page's template and one result other than the last commit's."""
-    project = reproduced(tmp_path_factory.mktemp("page"))
+    project = edited(tmp_path_factory.mktemp("page"), "evaluate.tta", "none")
     result = run(["python", "-m", "tools", "page"], project.folder, PYTHONPATH="")
     assert result.returncode == 0, result.stderr
-    params = project.params()
-    put(params, "evaluate.tta", "none")
-    project.write(params)
-    assert project.repro() == {"evaluate", "plots"}
     return project
 
 

@@ -9,7 +9,7 @@ import pytest
 from stages.params import read
 from tests.project import Stage, assert_refused, default_params, put, run, write_params
 
-# The recipe that is on by default.
+# The recipe that is selected by default.
 ON = "recipes.airbench_small"
 # What turns the default parameters into something wrong: the stage that reads the key, the key, a
 # value, and what the one line must say.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.project import ROOT, Project, put
+from tests.project import ROOT, Project
 
 README = (ROOT / "README.md").read_text()
 # A block of commands, each with what it prints.
@@ -30,16 +30,14 @@ def commands(block: str) -> list[tuple[str, list[str]]]:
 
 @pytest.fixture(scope="module")
 def printed(
-    reproduced: Callable[[Path], Project], tmp_path_factory: pytest.TempPathFactory
+    edited: Callable[[Path, str, object], Project], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
     """Return what each command prints; `make` is what continuous integration runs."""
-    project = reproduced(tmp_path_factory.mktemp("readme"))
-    params = project.params()
     assert EDIT in README
     # There are two on few images.
-    put(params, "recipes.airbench_small.epochs", 1)
-    project.write(params)
-    outputs: dict[str, str] = {}
+    project = edited(tmp_path_factory.mktemp("readme"), "recipes.airbench_small.epochs", 1)
+    params = project.params()
+    outputs = {"dvc repro": (project.folder / ".git/output").read_text()}
     for block in BLOCKS:
         for command, _ in commands(block):
             if not command.startswith("make") and command not in outputs:

@@ -4,14 +4,13 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.project import Run, run, run_stage, write_params
-from tests.test_resume import CHECKPOINTS, OUTS, SLOW, checkpoints, going_on, hashes, stop
+from tests.test_resume import CHECKPOINTS, checkpoints, going_on, hashes, stop
 
 KERAS = {
     "floatx": "float16",
@@ -71,25 +70,13 @@ def recorded(folder: Path) -> dict[str, object]:
     return facts
 
 
-@pytest.fixture(scope="session")
-def plain(
-    arrays: Path, template: Path, once: Callable[[str, Callable[[Path], None]], Path]
-) -> dict[str, Path]:
-    """Return by its recipe a folder in which nothing was set when it was trained there."""
-
-    def make(folder: Path) -> None:
-        train(folder_for("tutorial", arrays, folder))
-
-    return {"tutorial": once("plain tutorial", make), "airbench_small": template}
-
-
 @pytest.mark.parametrize("recipe", ["tutorial", "airbench_small"])
-def test_training(
-    arrays: Path, home: Path, tmp_path: Path, plain: dict[str, Path], recipe: str
-) -> None:
-    set_up = folder_for(recipe, arrays, tmp_path / "set up")
+def test_training(slow: Path, template: Path, home: Path, tmp_path: Path, recipe: str) -> None:
+    """Against a training for which nothing was set."""
+    plain = {"tutorial": slow, "airbench_small": template}[recipe]
+    set_up = folder_for(recipe, plain, tmp_path / "set up")
     train(set_up, HOME=str(home), **VARIABLES)
-    assert hashes(set_up) == hashes(plain[recipe])
+    assert hashes(set_up) == hashes(plain)
     assert json.loads((home / ".keras/keras.json").read_text()) == KERAS
 
 
@@ -107,14 +94,25 @@ def test_evaluation_and_figures(template: Path, trained: Path, home: Path, tmp_p
         assert path.read_bytes() == (template / path.relative_to(set_up)).read_bytes(), path
 
 
-def test_number_of_processors_is_recorded(
-    arrays: Path, tmp_path: Path, plain: dict[str, Path]
-) -> None:
-    one = folder_for("tutorial", arrays, tmp_path / "one")
-    train(one, "taskset", "-c", "0")
-    facts = recorded(plain["tutorial"])
+FACTS = """
+import json
+from stages import device
+from stages.train.environment import environment
+(place,) = device.select("auto", "auto")
+print(json.dumps(environment(device.named(place))))
+"""
+
+
+def test_processors_and_kernels_of_blas_are_recorded(slow: Path, tmp_path: Path) -> None:
+    """OPENBLAS_CORETYPE stays heeded, since some processors need it; so it is recorded."""
+    facts = recorded(slow)
     assert facts["threads"] == len(os.sched_getaffinity(0))
-    assert recorded(one) == facts | {"threads": 1}
+    command = ["taskset", "-c", "0", "python", "-c", FACTS]
+    result = run(command, tmp_path, OPENBLAS_CORETYPE="Haswell")
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert found == facts | {"threads": 1, "blas": found["blas"]}
+    assert found["blas"].endswith(" Haswell")
 
 
 @pytest.mark.parametrize(
@@ -150,13 +148,8 @@ def test_quota_of_a_container(
     assert (result.returncode, result.stdout) == (0, f"{processors}\n"), result.stderr
 
 
-def test_checkpoint_of_another_number_of_processors_is_dropped(
-    arrays: Path, tmp_path: Path
-) -> None:
-    folder = folder_for("tutorial", arrays, tmp_path / "killed")
-    params = yaml.safe_load((folder / "params.yaml").read_text())
-    params["recipes"]["tutorial"] |= SLOW
-    write_params(folder, params)
+def test_checkpoint_of_another_number_of_processors_is_dropped(slow: Path, tmp_path: Path) -> None:
+    folder = folder_for("tutorial", slow, tmp_path / "killed")
     stop(("taskset", "-c", "0", "python", "-m", "stages.train"), folder, signal.SIGKILL)
     (path,) = checkpoints(folder)
     output = train(folder).stdout
@@ -164,16 +157,5 @@ def test_checkpoint_of_another_number_of_processors_is_dropped(
     assert (
         f"dropped a checkpoint of other parameters, data, code or versions: {path.name}" in output
     )
-    found = hashes(folder)
-    for name in OUTS:
-        (folder / name).unlink()
+    assert hashes(folder) == hashes(slow)
     assert not [*(folder / CHECKPOINTS).glob("*.npz")]
-    train(folder)
-    assert hashes(folder) == found
-
-
-def test_kernels_of_blas_are_recorded(arrays: Path, tmp_path: Path) -> None:
-    """OPENBLAS_CORETYPE stays heeded, since some processors need it; so it is recorded."""
-    folder = folder_for("airbench_small", arrays, tmp_path / "kernels")
-    train(folder, OPENBLAS_CORETYPE="Haswell")
-    assert str(recorded(folder)["blas"]).endswith(" Haswell")

@@ -26,7 +26,6 @@ def test_data_on_another_file_system(
     script = f"""
         {PLACES[place]} || exit 100
         dvc repro preprocess || exit 101
-        dvc status preprocess || exit 102
         rm -r data/raw data/processed
         dvc checkout fetch preprocess || exit 103
         dvc repro preprocess || exit 104
@@ -35,7 +34,7 @@ def test_data_on_another_file_system(
     result = run([*namespace, "sh", "-c", script], project.folder, PYTHONPATH="")
     assert result.returncode == 0, result.stdout + result.stderr
     assert stages_run(result.stdout) == {"fetch", "preprocess"}
-    assert result.stdout.count(UP_TO_DATE) == 2
+    assert result.stdout.count(UP_TO_DATE) == 1
 
 
 def test_make_unsets_what_keeps_python_from_importing_or_makes_it_slow(tmp_path: Path) -> None:

@@ -8,33 +8,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.project import Project, environment_of_tests, run, run_stage, succeed, write_params
+from tests.project import SLOW, SLOW_EPOCHS, Project, environment_of_tests, run, run_stage
 from tests.test_resume import CHECKPOINTS, TRAIN, checkpoints, going_on, hashes, wait_for
 
-EPOCHS = 3
-SETTINGS = {"epochs": EPOCHS, "batch_size": 20}
 Training = subprocess.Popen[str]
 
 
-@pytest.fixture(scope="module")
-def prepared(arrays: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder in which something has been trained without interruption."""
-    folder = tmp_path_factory.mktemp("prepared")
-    (folder / "data").symlink_to(arrays / "data")
-    params = yaml.safe_load((arrays / "params.yaml").read_text())
-    params["recipes"]["airbench_small"] |= SETTINGS
-    write_params(folder, params)
-    succeed("train", folder)
-    return folder
-
-
 @pytest.fixture
-def folder(prepared: Path, tmp_path: Path) -> Path:
-    """Return a folder in which the same can be trained."""
-    (tmp_path / "data").symlink_to(prepared / "data")
-    shutil.copy(prepared / "params.yaml", tmp_path)
+def folder(slow: Path, tmp_path: Path) -> Path:
+    """Return a folder in which the same can be trained as in `slow`."""
+    (tmp_path / "data").symlink_to(slow / "data")
+    shutil.copy(slow / "params.yaml", tmp_path)
     return tmp_path
 
 
@@ -71,7 +56,7 @@ def abandoned(folder: Path) -> Iterator[tuple[Training, int]]:
 
 
 def test_the_next_training_takes_over_from_an_abandoned_one(
-    folder: Path, prepared: Path, abandoned: tuple[Training, int]
+    folder: Path, slow: Path, abandoned: tuple[Training, int]
 ) -> None:
     process, training = abandoned
     result = run_stage("train", folder)
@@ -82,28 +67,29 @@ def test_the_next_training_takes_over_from_an_abandoned_one(
     )
     assert result.returncode == 0, result.stderr
     (epoch,) = going_on(result.stdout)
-    assert 1 <= epoch < EPOCHS
-    assert hashes(folder) == hashes(prepared)
+    assert 1 <= epoch < SLOW_EPOCHS
+    assert hashes(folder) == hashes(slow)
     assert not checkpoints(folder)
 
 
 def test_what_an_abandoned_training_finished_is_not_trained_again(
-    folder: Path, prepared: Path, abandoned: tuple[Training, int]
+    folder: Path, slow: Path, abandoned: tuple[Training, int]
 ) -> None:
     process, training = abandoned
     os.kill(training, signal.SIGCONT)
     output, _ = process.communicate()
     assert "trained for" in output
     result = run_stage("train", folder)
-    assert [*going_on(result.stdout)] == [EPOCHS]
-    assert hashes(folder) == hashes(prepared)
+    assert [*going_on(result.stdout)] == [SLOW_EPOCHS]
+    assert hashes(folder) == hashes(slow)
     assert not checkpoints(folder)
 
 
 def test_a_second_repro_is_refused(reproduced: Callable[[Path], Project], tmp_path: Path) -> None:
     project = reproduced(tmp_path / "project")
     params = project.params()
-    params["recipes"]["airbench_small"] |= SETTINGS
+    params["recipe"] = "tutorial"
+    params["recipes"]["tutorial"] |= SLOW
     project.write(params)
     with start(("dvc", "repro", "train"), project.folder, PYTHONPATH="") as first:
         training = wait_for_checkpoint(project.folder, first)
