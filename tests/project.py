@@ -115,11 +115,11 @@ def small_params(raw: Path) -> Params:
     return params
 
 
-def slow_folder(recipe: str, arrays: Path, folder: Path) -> Path:
-    """Return a folder in which a recipe can be trained for a few epochs of many steps."""
+def slow_folder(recipe: str, arrays: Path, folder: Path, **settings: object) -> Path:
+    """Return a folder in which a recipe can be trained for a few epochs, of many steps as it is."""
     (folder / "data").symlink_to(arrays / "data")
     params = yaml.safe_load((arrays / "params.yaml").read_text()) | {"recipe": recipe}
-    params["recipes"][recipe] |= SLOW
+    params["recipes"][recipe] |= SLOW | settings
     write_params(folder, params)
     return folder
 

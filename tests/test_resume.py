@@ -86,7 +86,7 @@ def going_on(output: str) -> Iterator[int]:
 
 def test_a_killed_training_goes_on_to_the_same_bytes(arrays: Path, tmp_path: Path) -> None:
     """Of the airbench network, whose phases differ; the tutorial's: test_two_at_once.py."""
-    folder = slow_folder("airbench_small", arrays, tmp_path)
+    folder = slow_folder("airbench_small", arrays, tmp_path, batch_size=100)
     result = run_stage("train", folder)
     assert result.returncode == 0, result.stderr
     expected = hashes(folder)

@@ -74,13 +74,14 @@ def importance(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 
     The rank correlation is Spearman's, "The proof and measurement of association between two
     things", 1904: 1 where the metric grows whenever the parameter does, -1 where it falls; missing
-    where values have no order.
+    where values have no order or the metric is the same for all.
     """
     rows = []
     for name in table.columns[2:]:
         values = table[name]
         means = table.groupby(values.astype(str))[metric].mean()
-        ranked = is_number(values)
+        # In a metric that is the same everywhere, nothing grows.
+        ranked = is_number(values) and table[metric].nunique() > 1
         correlation = spearmanr(values.astype(float), table[metric])[0] if ranked else None
         rows.append((name, len(means), means.idxmax(), correlation))
     columns = ["parameter", "values", f"highest mean {metric} at", "rank correlation"]

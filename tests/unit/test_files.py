@@ -64,7 +64,7 @@ def test_a_write_that_fails_names_the_file(folder: Path) -> None:
             replacing(Path("array.npy"), 0) as path,
             path.open("wb") as file,
         ):
-            np.save(file, np.zeros(1000))
+            np.save(file, np.zeros(1000), allow_pickle=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     assert str(caught.value) == "big.bin: File too large"

@@ -157,6 +157,14 @@ def test_equal_values_share_their_rank() -> None:
     ]
 
 
+@pytest.mark.filterwarnings("error")
+def test_with_a_metric_that_is_the_same_for_all_nothing_grows() -> None:
+    table = pd.DataFrame({"Experiment": [*"abc"], "loss": [0.5] * 3, "seed": [1, 2, 3]})
+    (found,) = importance(table, "loss").to_dict("records")
+    assert found["parameter"] == "seed"
+    assert pd.isna(found["rank correlation"])
+
+
 WHOLE = {"tickMinStep": 1}
 
 

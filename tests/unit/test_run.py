@@ -229,8 +229,9 @@ def test_too_little_memory_is_told(
         raise failure
 
     monkeypatch.setattr(run_module, part, fail)
+    scaled = TUTORIAL.model_copy(update={"temperature_scaling": True})
     with pytest.raises(InputError) as caught:
-        trained()
+        run(scaled, 3, "auto", TRAINING, VALIDATION)
     assert str(caught.value) == MEMORY
 
 
