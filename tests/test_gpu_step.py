@@ -28,9 +28,10 @@ AIRBENCH = {"batch_size": 6, "ema_momentum": 0.5, "keep": "best"}
 RECIPES = {
     # One phase, since each is compiled.
     "airbench": tiny("airbench_small", network={"whitening_epochs": 2}, **AIRBENCH),
-    # The last batch of an epoch is smaller. Of each batch the hardest half is trained.
-    "tutorial": tiny("tutorial", batch_size=5, network=NO_DROPOUT, hardest_share=0.5),
-    "resnet": tiny("resnet20", batch_size=6, augmentation=EVERYTHING),
+    # Of each batch the hardest half is trained.
+    "tutorial": tiny("tutorial", batch_size=6, network=NO_DROPOUT, hardest_share=0.5),
+    # The last batch of an epoch is smaller.
+    "resnet": tiny("resnet20", batch_size=5, augmentation=EVERYTHING),
 }
 
 
