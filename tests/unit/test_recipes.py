@@ -110,8 +110,8 @@ def test_airbenchs_network_is_of_the_recipes_numbers() -> None:
         training.model.get_layer("whitening").kernel.numpy(),
     )
     # Filters are the same but for their signs.
-    expected, found = (np.abs(kernel) for kernel in kernels)
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    computed, built = (np.abs(kernel) for kernel in kernels)
+    np.testing.assert_allclose(built, computed, rtol=1e-3, atol=1e-4)
 
 
 def test_resnets_network_is_of_the_recipes_numbers() -> None:
