@@ -74,13 +74,14 @@ def printing() -> Iterator[None]:
         yield
         return
     stream.reconfigure(encoding=sys.getfilesystemencoding(), errors="byte_or_escape")
-    sys.stdout = Output(stream)
+    # Kept until the end: from Python 3.13 on, one that fails when it is dropped says so.
+    sys.stdout = output = Output(stream)
     try:
         yield
     finally:
         sys.stdout = before
         try:
-            Output(stream).flush()
+            output.flush()
         except OSError:
             # Python would try to write the rest once more when it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
