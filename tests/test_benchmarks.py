@@ -56,7 +56,7 @@ def test_a_run_is_recorded(reproduced: Callable[[Path], Project], tmp_path: Path
         f"mean test accuracy {metrics['accuracy']:.4f} of [{metrics['accuracy']}]"
     )
     header, *_ = (folder / "history.csv").read_text().splitlines()
-    assert header == "epoch,loss,accuracy,learning_rate"
+    assert header == "epoch,loss,accuracy,learning_rate,recipe"
     # The workspace is left as it was.
     assert project.params() == before
     assert project.git("status", "--porcelain").split() == ["??", "results/"]

@@ -97,7 +97,8 @@ def test_page_is_drawn_without_a_network(
         f"{100 * metrics[name]:.2f} %" for name in ("accuracy", "accuracy_low", "accuracy_high")
     )
     assert page.locator("header p").all_inner_texts()[0] == (
-        f"workspace: accuracy {accuracy}, 95 % interval {' to '.join(interval)}, 200 test images"
+        f"workspace, airbench_small: accuracy {accuracy}, 95 % interval {' to '.join(interval)}, "
+        "200 test images"
     )
     assert page.locator("header p").count() == len(revisions)
     # A chart names revisions only where there are several; what a chart shows is there once.

@@ -141,7 +141,7 @@ def test_first_layers_bias_need_not_learn(arrays: Path) -> None:
 def test_what_train_writes(trained: Path) -> None:
     with (trained / "plots/history.csv").open() as file:
         history = list(csv.DictReader(file))
-    columns = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]
+    columns = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "recipe"]
     assert list(history[0]) == columns
     assert [row["epoch"] for row in history] == ["1", "2"]
     rate = default_params()["recipes"]["airbench_small"]["optimizer"]["kernel_learning_rate"]
@@ -172,8 +172,8 @@ def test_history_can_be_watched_and_the_device_is_named(
     while process.poll() is None:
         if (tmp_path / "plots/history.csv").exists():
             lines = (tmp_path / "plots/history.csv").read_text().splitlines()
-            assert lines[0] == "epoch,loss,accuracy,val_loss,val_accuracy,learning_rate"
-            assert all(line.count(",") == 5 for line in lines)
+            assert lines[0] == "epoch,loss,accuracy,val_loss,val_accuracy,learning_rate,recipe"
+            assert all(line.endswith(",airbench_small") for line in lines[1:])
             seen.add(len(lines) - 1)
         time.sleep(0.02)
     assert process.returncode == 0

@@ -2,6 +2,7 @@
 // and as vector graphics, which stay sharp when the page is enlarged.
 
 const predictions = new Map();
+const recipes = new Map();
 
 function draw(at, chart) {
   const revisions = [...new Set(chart.data.values.map((row) => row.rev))];
@@ -26,6 +27,7 @@ function draw(at, chart) {
     }
   }
   for (const row of chart.data.values) {
+    if ("recipe" in row) recipes.set(row.rev, row.recipe);
     if ("predicted" in row) {
       const rows = predictions.get(row.rev) ?? predictions.set(row.rev, new Map()).get(row.rev);
       rows.set(row.index, row.actual === row.predicted);
@@ -43,7 +45,7 @@ function interval(right, count) {
   return [middle - half, middle + half].map((end) => end / (1 + z ** 2 / count));
 }
 
-// Writes the accuracy of each revision into the page's heading.
+// Writes the recipe and accuracy of each revision into the page's heading.
 function describe() {
   const percent = (share) => `${(100 * share).toFixed(2)} %`;
   for (const [revision, rows] of predictions) {
@@ -52,7 +54,7 @@ function describe() {
     const line = document.createElement("p");
     const count = rows.size.toLocaleString("en");
     line.textContent =
-      `${revision}: accuracy ${percent(right / rows.size)}, 95 % interval ` +
+      `${[revision, recipes.get(revision)].filter(Boolean).join(", ")}: accuracy ${percent(right / rows.size)}, 95 % interval ` +
       `${percent(low)} to ${percent(high)}, ${count} test images`;
     document.querySelector("header").append(line);
   }

@@ -44,9 +44,12 @@ RESULTS = {
 }
 
 
-def write_history(rows: list[Row]) -> None:
-    """Replace the history by one that ends with the newest epoch, to be watched meanwhile."""
-    table = pd.DataFrame(rows).to_csv(index=False, float_format="%.6g")
+def write_history(rows: list[Row], name: str) -> None:
+    """Replace the history by one that ends with the newest epoch, to be watched meanwhile.
+
+    The recipe's name is a column of it, from which DVC's page of plots has it.
+    """
+    table = pd.DataFrame(rows).assign(recipe=name).to_csv(index=False, float_format="%.6g")
     replace(HISTORY, table.encode())
 
 
@@ -56,6 +59,7 @@ def rounded(results: dict[str, float]) -> dict[str, float]:
 
 
 def run(
+    name: str,
     recipe: Recipe,
     seed: int,
     wanted: Device,
@@ -67,6 +71,7 @@ def run(
     """Train, from a checkpoint where there is one, and write model, metrics and history.
 
     Args:
+        name: of the recipe.
         recipe: what to train and how.
         seed: of every random stream.
         wanted: the device.
@@ -100,12 +105,12 @@ def run(
         rows = checkpoint.restore(training) if is_chief else []
         rows = cluster.of_chief(rows, training.state)
         if rows and is_chief:
-            write_history(rows)
+            write_history(rows, name)
         for row in train(training, *validation_data, rows, on_gpu):
             rows.append(row)
             if is_chief:
                 checkpoint.save(training, rows)
-                write_history(rows)
+                write_history(rows, name)
         # The loss of a batch is measured before its step, so of the last step nothing is known yet.
         answers = training.kept(training_data[0][:100], training=False)
     print(f"trained for {time.monotonic() - start:.0f} s")

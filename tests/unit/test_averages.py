@@ -100,7 +100,7 @@ def test_the_weights_that_are_validated_are_saved(
     fast = {"learning_rate": 0.05}
     recipe = tiny("tutorial", optimizer=fast, keep=keep, ema_momentum=0.7, batch_size=10)
     validation = images(5, 1)
-    run(recipe, 3, "auto", images(20, 0), validation)
+    run("mine", recipe, 3, "auto", images(20, 0), validation)
     loaded = keras.saving.load_model("models/model.keras", safe_mode=True)
     results = json.loads(Path("metrics/train.json").read_text())
     assert results["val_loss"] == pytest.approx(loss_of(loaded, *validation, 0), 1e-5)

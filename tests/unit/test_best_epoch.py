@@ -59,11 +59,11 @@ class Assembly:
         )
         return self.training
 
-    def write_history(self, rows: list[Row]) -> None:
+    def write_history(self, rows: list[Row], name: str) -> None:
         """Note the weights, and be killed where that is wanted."""
         assert self.training
         self.weights.append(self.training.model.get_weights())
-        write_history(rows)
+        write_history(rows, name)
         if len(rows) == self.killed_after:
             raise Killed
 
@@ -77,7 +77,7 @@ def trained(**changed: Any) -> None:
     recipe = tiny("tutorial", **{"epochs": len(LEARNED)} | changed)
     # Keras would number the names.
     keras.utils.clear_session()
-    run(recipe, 0, "auto", TRAINING, VALIDATION)
+    run("mine", recipe, 0, "auto", TRAINING, VALIDATION)
 
 
 def rows_written() -> list[dict[str, str]]:

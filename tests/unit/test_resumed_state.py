@@ -38,7 +38,7 @@ def test_a_killed_training_of_averages_ends_in_the_same_state(
         made.append(assemble(*given, **more))
         return made[-1]
 
-    def killed(rows: list[Row]) -> None:
+    def killed(rows: list[Row], name: str) -> None:
         if len(rows) == 2:
             raise Killed
 
@@ -59,7 +59,7 @@ def test_a_killed_training_of_averages_ends_in_the_same_state(
     def trained() -> None:
         # Keras would number the names.
         keras.utils.clear_session()
-        run(recipe, 0, "auto", *data)
+        run("mine", recipe, 0, "auto", *data)
 
     trained()
     expected = left()

@@ -35,9 +35,9 @@ import tensorflow as tf  # isort: skip
 MODEL, METRICS = Path("models/model.keras"), Path("metrics/train.json")
 CHECKPOINTS = Path(".dvc/tmp/checkpoints")
 TRAINING, VALIDATION = images(20, 0), images(5, 1)
-HEADER = "epoch,loss,accuracy,val_loss,val_accuracy,learning_rate\n"
-FIRST = "1,2.12346,0.25,2.5,0.2,0.1\n"
-SECOND = "2,0.333333,0.666667,1.23457e+06,1,0.1\n"
+HEADER = "epoch,loss,accuracy,val_loss,val_accuracy,learning_rate,recipe\n"
+FIRST = "1,2.12346,0.25,2.5,0.2,0.1,mine\n"
+SECOND = "2,0.333333,0.666667,1.23457e+06,1,0.1,mine\n"
 ANSWERS = "the trained model's answers are not finite; try a lower learning_rate"
 MEMORY = (
     "params.yaml: the selected recipe needs more memory than there is; "
@@ -52,7 +52,7 @@ def loop(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Loop:
 
 
 def trained(seed: int = 3) -> None:
-    run(TUTORIAL, seed, "auto", TRAINING, VALIDATION)
+    run("mine", TUTORIAL, seed, "auto", TRAINING, VALIDATION)
 
 
 def files(folder: Path) -> list[str]:
@@ -70,7 +70,7 @@ def test_devices_are_those_asked_for(loop: Loop, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(device, "select", select)
     with pytest.raises(KeyboardInterrupt) as asked:
-        run(TUTORIAL, 3, "cpu", TRAINING, VALIDATION, "bfloat16", 4)
+        run("mine", TUTORIAL, 3, "cpu", TRAINING, VALIDATION, "bfloat16", 4)
     assert asked.value.args == ("cpu", "bfloat16", 4)
 
 
@@ -91,10 +91,10 @@ def test_results(loop: Loop) -> None:
 
 def test_without_validation_images_there_are_no_results_of_them(loop: Loop) -> None:
     loop.rows = [{"epoch": 1, "loss": 0.5, "accuracy": 0.75}]
-    run(TUTORIAL, 3, "auto", TRAINING, (VALIDATION[0][:0], VALIDATION[1][:0]))
+    run("mine", TUTORIAL, 3, "auto", TRAINING, (VALIDATION[0][:0], VALIDATION[1][:0]))
     results = json.loads(METRICS.read_text())
     assert [*results][:4] == ["train_accuracy", "train_loss", "epochs", "sizes"]
-    assert HISTORY.read_text() == "epoch,loss,accuracy,learning_rate\n1,0.5,0.75,0.1\n"
+    assert HISTORY.read_text() == "epoch,loss,accuracy,learning_rate,recipe\n1,0.5,0.75,0.1,mine\n"
 
 
 def test_the_history_grows_with_each_epoch(loop: Loop) -> None:
@@ -132,7 +132,7 @@ def test_network_and_loop_get_what_was_given(loop: Loop, monkeypatch: pytest.Mon
         return strategy_on(given)
 
     monkeypatch.setattr(cluster, "strategy_on", noted)
-    run(AIRBENCH, 7, "cpu", TRAINING, VALIDATION)
+    run("mine", AIRBENCH, 7, "cpu", TRAINING, VALIDATION)
     recipe, *data, seed, on_cpu = loop.assembled
     assert (recipe, seed, on_cpu) == (AIRBENCH, 7, True)
     assert loop.on_gpu is False
@@ -164,7 +164,7 @@ def test_a_gpu_that_is_not_there_is_told_before_anything_is_written(
     loop: Loop, folder: Path
 ) -> None:
     with pytest.raises(InputError, match="no GPU is seen"):
-        run(TUTORIAL, 3, "gpu", TRAINING, VALIDATION)
+        run("mine", TUTORIAL, 3, "gpu", TRAINING, VALIDATION)
     assert files(folder) == []
 
 
@@ -215,7 +215,7 @@ def test_an_answer_to_any_of_the_first_hundred_images_counts(loop: Loop) -> None
     many, labels = np.zeros((101, 32, 32, 3), np.float32), np.zeros(101, np.uint8)
     many[99] = np.nan
     with pytest.raises(TrainingError, match="not finite"):
-        run(TUTORIAL, 3, "auto", (many, labels), VALIDATION)
+        run("mine", TUTORIAL, 3, "auto", (many, labels), VALIDATION)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_too_little_memory_is_told(
     monkeypatch.setattr(run_module, part, fail)
     scaled = TUTORIAL.model_copy(update={"temperature_scaling": True})
     with pytest.raises(InputError) as caught:
-        run(scaled, 3, "auto", TRAINING, VALIDATION)
+        run("mine", scaled, 3, "auto", TRAINING, VALIDATION)
     assert str(caught.value) == MEMORY
 
 
@@ -269,7 +269,7 @@ def test_a_recipe_is_trained(
     """With the real network and loop, measured anew by the saved model's answers."""
     monkeypatch.setattr(device, "GPUS", [])
     recipe = tiny("tutorial", batch_size=10, epochs=1)
-    run(recipe, 3, "auto", TRAINING, VALIDATION)
+    run("mine", recipe, 3, "auto", TRAINING, VALIDATION)
     loaded = keras.saving.load_model(MODEL, safe_mode=True)
     answers = np.asarray(loaded(VALIDATION[0]), np.float64)
     loss = -np.log(answers[np.arange(5), VALIDATION[1]]).mean()

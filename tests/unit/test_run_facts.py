@@ -48,6 +48,7 @@ def loop(folder: Path, monkeypatch: pytest.MonkeyPatch, training: Training) -> L
 
 def arguments(recipe: Recipe = TUTORIAL) -> Arguments:
     return {
+        "name": "mine",
         "recipe": recipe,
         "seed": 0,
         "wanted": "auto",
@@ -211,6 +212,7 @@ UNIMPORTANT: dict[str, Change] = {
     "nothing": lambda given: None,
     "the wish for the device that it is": lambda given: given.update(wanted="cpu"),
     "the wish for the precision that it is": lambda given: given.update(precision="float32"),
+    "the recipe's name": lambda given: given.update(name="other"),
     "the layout in memory": lambda given: given.update(
         training_data=(np.asfortranarray(given["training_data"][0]), given["training_data"][1])
     ),

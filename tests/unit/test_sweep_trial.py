@@ -31,7 +31,7 @@ from tools.sweep.trial import (
 )
 
 METRICS = ("metrics/evaluate.json", "metrics/train.json")
-HISTORY = "epoch,loss,val_accuracy\n1,0.5,0.25\n"
+HISTORY = "epoch,loss,val_accuracy,recipe\n1,0.5,0.25,mine\n"
 
 HAS_AFFINITY = pytest.mark.skipif(
     not hasattr(os, "sched_getaffinity"), reason="this system ties no process to processors"
@@ -148,7 +148,7 @@ print(sorted(os.sched_getaffinity(0)))
 time.sleep(0.5)
 history.write_text({HISTORY!r})
 time.sleep(0.5)
-history.write_text({HISTORY!r} + "2,0.25,0.5\\n")
+history.write_text({HISTORY!r} + "2,0.25,0.5,mine\\n")
 time.sleep(0.5)
 """
     told = Told()

@@ -100,7 +100,7 @@ def test_another_kind_of_head_is_refused() -> None:
 
 def results_of(recipe: Recipe, count: int = 300) -> tuple[dict[str, Any], keras.Model]:
     labelled = images(count, 1)
-    run(recipe, 3, "auto", images(20, 0), labelled)
+    run("mine", recipe, 3, "auto", images(20, 0), labelled)
     results = json.loads(Path("metrics/train.json").read_text())
     return results, keras.saving.load_model("models/model.keras", safe_mode=True)
 

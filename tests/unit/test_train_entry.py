@@ -30,7 +30,8 @@ def test_the_recipe_is_trained_on_the_arrays(
     params["recipe"] = "tutorial"
     write_params(Path(), params)
     call(main)
-    recipe, seed, wanted, *splits, precision, devices = given
+    name, recipe, seed, wanted, *splits, precision, devices = given
+    assert name == "tutorial"
     assert recipe.model_dump() == params["recipes"]["tutorial"]
     assert (seed, wanted, precision, devices) == (5, "cpu", "bfloat16", 3)
     for (images, labels), name in zip(splits, ("train", "validation"), strict=True):

@@ -187,6 +187,7 @@ def watch(
                     if reports is not None and history.stat().st_mtime_ns != before:
                         rows = [*csv.DictReader(history.read_text().splitlines())]
                         for row in rows[told:]:
+                            row.pop("recipe", None)
                             values = {column: float(value) for column, value in row.items()}
                             reports.put((clone.name, int(values["epoch"]), values))
                         told = len(rows)
