@@ -80,7 +80,7 @@ def importance(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     for name in table.columns[2:]:
         values = table[name]
         means = table.groupby(values.astype(str))[metric].mean()
-        # In a metric that is the same everywhere, nothing grows.
+        # With a constant metric, no correlation is defined.
         ranked = is_number(values) and table[metric].nunique() > 1
         correlation = spearmanr(values.astype(float), table[metric])[0] if ranked else None
         rows.append((name, len(means), means.idxmax(), correlation))

@@ -53,8 +53,10 @@ function describe() {
     const [low, high] = interval(right, rows.size);
     const line = document.createElement("p");
     const count = rows.size.toLocaleString("en");
+    // Older results have no recipe.
+    const name = [revision, recipes.get(revision)].filter(Boolean).join(", ");
     line.textContent =
-      `${[revision, recipes.get(revision)].filter(Boolean).join(", ")}: accuracy ${percent(right / rows.size)}, 95 % interval ` +
+      `${name}: accuracy ${percent(right / rows.size)}, 95 % interval ` +
       `${percent(low)} to ${percent(high)}, ${count} test images`;
     document.querySelector("header").append(line);
   }
