@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, sync_playwright
 from tests.project import (
     ROOT,
     STAGES,
+    Edited,
     Project,
     Run,
     Stage,
@@ -143,9 +144,7 @@ def reproduced(template: Path) -> Callable[[Path], Project]:
 
 
 @pytest.fixture(scope="session")
-def edited(
-    template: Path, once: Callable[[str, Making], Path]
-) -> Callable[[Path, str, object], Project]:
+def edited(template: Path, once: Callable[[str, Making], Path]) -> Edited:
     """Return a function that copies a project in which one edit of params.yaml was reproduced.
 
     The edit is not committed. What `dvc repro` printed lies beside the project's own files, in

@@ -24,6 +24,8 @@ Params = dict[str, Any]
 Run = subprocess.CompletedProcess[str]
 # Runs a stage or tool, named first, in a folder.
 Stage = Callable[..., Run]
+# Makes a project in a folder in which one edit of params.yaml, a key and its value, was reproduced.
+Edited = Callable[[Path, str, object], "Project"]
 
 
 def environment_of_tests(**more: str) -> dict[str, str]:

@@ -10,10 +10,9 @@ from pathlib import Path
 import pandas as pd
 from scipy.stats import binomtest
 
-from tests.project import Project, Stage, assert_refused, put, run
+from tests.project import Edited, Project, Stage, assert_refused, put, run
 
 PREDICTIONS = "plots/predictions.csv"
-Edited = Callable[[Path, str, object], Project]
 
 
 def right(predictions: str) -> pd.Series:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser
 
-from tests.project import Project, assert_refused, run
+from tests.project import Edited, Project, assert_refused, run
 
 TABLES = ("calibration", "corruptions", "history", "predictions")
 FILES = [f"plots_{table}_csv" for table in TABLES]
@@ -33,9 +33,7 @@ CUT = """() => [...document.images].filter(image => image.getBoundingClientRect(
 
 
 @pytest.fixture(scope="module")
-def project(
-    edited: Callable[[Path, str, object], Project], tmp_path_factory: pytest.TempPathFactory
-) -> Project:
+def project(edited: Edited, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Return a project with the page's template and one result other than the last commit's."""
     project = edited(tmp_path_factory.mktemp("page"), "evaluate.tta", "none")
     result = run(["python", "-m", "tools", "page"], project.folder, PYTHONPATH="")

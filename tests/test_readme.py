@@ -3,13 +3,11 @@
 import json
 import re
 import shlex
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.project import ROOT, Project
+from tests.project import ROOT, Edited
 
 README = (ROOT / "README.md").read_text()
 # A block of commands, each with what it prints.
@@ -29,9 +27,7 @@ def commands(block: str) -> list[tuple[str, list[str]]]:
 
 
 @pytest.fixture(scope="module")
-def printed(
-    edited: Callable[[Path, str, object], Project], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, str]:
+def printed(edited: Edited, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return what each command prints; `make` is what continuous integration runs."""
     assert EDIT in README
     # There are two on few images.

@@ -7,7 +7,7 @@ import dvc.api
 import pytest
 from dvc.repo import Repo
 
-from tests.project import Project, put, run, stages_run
+from tests.project import Edited, Project, put, run, stages_run
 from tests.storage import SECRETS, SSHD, STORAGES
 
 EPOCHS = "recipes.airbench_small.epochs"
@@ -91,9 +91,7 @@ def test_pulling_while_reproducing(origin: Project, shared: Path, tmp_path: Path
     assert (tmp_path / "model.keras").read_bytes() == (origin.folder / MODEL).read_bytes()
 
 
-def test_what_ran_once_does_not_run_again(
-    edited: Callable[[Path, str, object], Project], tmp_path: Path
-) -> None:
+def test_what_ran_once_does_not_run_again(edited: Edited, tmp_path: Path) -> None:
     """Not here, and not in a clone with the same cache; DVC pushes no out that Git keeps."""
     origin = edited(tmp_path / "origin", EPOCHS, 1)
     assert stages_run((origin.folder / ".git/output").read_text()) == {"train", "evaluate", "plots"}

@@ -1,10 +1,9 @@
 """A sweep on this machine, one value of which is wrong. See soak_sweep_alone.py for what fails."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
-from tests.project import Project, default_params, get, run
+from tests.project import Edited, default_params, get, run
 
 RATE = "recipes.airbench_small.optimizer.kernel_learning_rate"
 EPOCHS = "recipes.airbench_small.epochs"
@@ -12,7 +11,7 @@ COMMAND = ["python", "-m", "tools", "sweep", "train", "-S", f"{RATE}=choice(0.16
 COMMAND += ["-S", f"{EPOCHS}=1"]
 
 
-def test_sweep(edited: Callable[[Path, str, object], Project], tmp_path: Path) -> None:
+def test_sweep(edited: Edited, tmp_path: Path) -> None:
     """The trial that succeeds takes its training from the run cache; the README's trains."""
     assert get(default_params(), RATE) == 0.16
     project = edited(tmp_path, EPOCHS, 1)
