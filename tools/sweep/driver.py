@@ -67,11 +67,15 @@ def sweep(arguments: argparse.Namespace) -> int:
 def this_one_alone(name: str) -> Iterator[None]:
     """Raise an InputError where the same sweep runs in this repository already."""
     FOLDER.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(FOLDER / f"{name}.lock")
     try:
-        with FileLock(FOLDER / f"{name}.lock", timeout=0):
-            yield
+        lock.acquire(timeout=0)
     except Timeout:
         raise InputError(f"{FOLDER / name}: the same sweep is running; wait for its end") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def alone(

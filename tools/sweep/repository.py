@@ -61,7 +61,8 @@ def source(name: str, remote: str | None, targets: tuple[str, ...], metric: str)
             is no storage to share results by.
     """
     metrics = metrics_of(targets)
-    refuse_metric(metric, metrics)
+    if targets:
+        refuse_metric(metric, metrics)
     address = call("git", "remote", "get-url", remote) if remote else str(Path.cwd())
     if remote and Path(address).exists():
         address = str(Path(address).resolve())
