@@ -1,153 +1,127 @@
-"""Measures this project's side of the benchmark; prints JSON, a line for each result.
+"""Measures this project; prints JSON, a line for each result.
 
-python -m benchmarks.ours peak SECONDS
-python -m benchmarks.ours throughput BATCH_SIZE RECIPE_JSON SECONDS [DETERMINISTIC]
-python -m benchmarks.ours outside RECIPE_JSON IMAGES
-python -m benchmarks.ours train RECIPE_JSON SEED [IMAGES]
+python -m benchmarks.ours steps RECIPE_JSON BATCH STEPS SECONDS [DEVICE PRECISION DETERMINISTIC]
+python -m benchmarks.ours train RECIPE_JSON SEED [IMAGES [DEVICE]]
+python -m benchmarks.ours tutorial RECIPE_JSON SECONDS
 """
 
 import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from hashlib import sha256
+from statistics import median
+from typing import Any
 
 import numpy as np
 
-from benchmarks.images import training_images
-from benchmarks.machine import precisions
-from benchmarks.timing import timed
-from benchmarks.turns import print_in_turns
-from stages import arrays, device  # `device` before TensorFlow, which reads what it sets.
-from stages.evaluate.augmentation import predict
-from stages.models.stock_layers import with_stock_layers
-from stages.train.batches import Batches
-from stages.train.loop import train
-from stages.train.params import Recipe
-from stages.train.pixels import Pair, pick
-from stages.train.recipes import Training, assemble
-from stages.train.steps import compiled_steps, training_step
+from benchmarks.turns import Row, print_in_turns, timed, training_images
+from pipeline.common import device
+from pipeline.common.config import Device, Precision, Recipe, Tutorial
+from pipeline.common.randomness import stream
+from pipeline.data.arrays import load, read_dataset
+from pipeline.evaluation.predictions import predict
+from pipeline.layers.stock import with_stock_layers
+from pipeline.networks.tutorial import build
+from stages import train as stage
 
-import keras  # isort: skip
-import tensorflow as tf  # isort: skip
-from tensorflow.python.framework.config import disable_op_determinism  # isort: skip
+import keras
+import tensorflow as tf
+from tensorflow.python.framework.config import disable_op_determinism
 
-STEPS_IN_TURN = 5
+NO_VALIDATION = np.empty((0, 0, 0, 3), np.float32), np.empty(0, np.uint8)
 
 
-def assembled(
-    recipe: dict, seed: int = 0, images: int | None = None, deterministic: bool = True
-) -> Training:
-    """Return what a recipe trains, on the first so many images."""
-    device.select("cpu", "auto")
+def epochs_of(
+    recipe: dict,
+    training: tuple[np.ndarray, np.ndarray],
+    seed: int,
+    where: Device,
+    precision: Precision = "auto",
+    deterministic: bool = True,
+) -> Iterator[tuple[list, keras.Model]]:
+    """Train a recipe as the stage does, without validation."""
+    spec = device.use(where, precision)
     if not deterministic:
         disable_op_determinism()
     keras.utils.set_random_seed(seed)
-    return assemble(Recipe(**recipe), *training_images(images), seed, on_cpu=True)
+    checked, classes = Recipe.model_validate(recipe), len(read_dataset().classes)
+    with tf.device(spec.to_string()):
+        yield from stage.train(checked, training, NO_VALIDATION, classes, seed, where == "gpu")
 
 
-def step_of(training: Training) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Return the training step of the first phase."""
-    step = training_step(training, training.phases[0])
-    return tf.function(lambda images, labels: step(images, labels, len(labels)))
+def steps(
+    recipe: dict, batch_size: int, count: int, seconds: float, where: Device = "cpu", *way: Any
+) -> Iterator[Row]:
+    """Take so many steps at full resolution, without end; return a row for each span of seconds.
 
-
-def first_batch(batches: Batches) -> Pair:
-    """Return images and labels of the first batch of the first epoch."""
-    chunk = next(batches.chunks(batches.plan(0), 1))
-    return pick(batches.data, {name: rows[0] for name, rows in chunk.items()})
-
-
-def peak(seconds: float) -> dict:
-    """Return the rates of TensorFlow's matrix products by their precision, FLOP/s."""
-    device.select("cpu")
-    side = 4096
-    x = np.random.default_rng(0).random((side, side), np.float32)
-    product = tf.function(lambda x: tf.matmul(x, x))
-
-    def rates(precision: str) -> list[float]:
-        tensor = tf.cast(x, precision)
-        durations = timed(lambda: product(tensor).numpy(), seconds)
-        return [2 * side**3 / duration for duration in durations]
-
-    return {precision: rates(precision) for precision in precisions()}
-
-
-def throughput(batch_size: int, recipe: dict, seconds: float, deterministic: bool = True) -> dict:
-    """Return images per second of each training step, on one batch at full resolution."""
-    recipe |= {"batch_size": batch_size}
-    recipe["augmentation"]["low_resolution_share"] = 0.0
-    training = assembled(recipe, images=batch_size, deterministic=deterministic)
-    step = step_of(training)
-    images, labels = first_batch(training.phases[0].batches)
-
-    def work() -> None:
-        step(images, labels)
-        training.optimizer.iterations.numpy()
-
-    return {"images_per_second": [batch_size / t for t in timed(work, seconds)]}
-
-
-def outside(recipe: dict, images: int) -> dict:
-    """Return the time of an epoch as the loop takes it, and of as many steps on one batch, s.
-
-    A few steps of the one and of the other in turns, so that both see the same machine.
+    It has images per second and, of the first steps, how long they took with their compilation,
+    their mean loss, and a hash of the weights after them.
     """
-    training = assembled(recipe, images=images)
-    phase, step = training.phases[0], step_of(training)
-    batches, batch = phase.batches, first_batch(phase.batches)
-    steps = compiled_steps(batches, training_step(training, phase), on_gpu=False)
-    sums = steps(next(batches.chunks(batches.plan(0), 1)), tf.zeros(2))
-    step(*batch)
-    loop, bare = [], []
+    endless = 100_000
+    recipe |= {"batch_size": batch_size, "epochs": endless}
+    recipe["augmentation"]["small_image_fraction"] = 0.0
+    recipe["network"]["whitening_epochs"] = endless
+    training = training_images(count * batch_size)
+    images = len(training[1])
     start = time.monotonic()
-    for number, chunk in enumerate(batches.chunks(batches.plan(0), 1), start=1):
-        sums = steps(chunk, sums)
-        if number % STEPS_IN_TURN and number < len(batches):
-            continue
-        loop.append(time.monotonic() - start)
-        start = time.monotonic()
-        for _ in range((number - 1) % STEPS_IN_TURN + 1):
-            step(*batch)
-        bare.append(time.monotonic() - start)
-        start = time.monotonic()
-    return {"loop": loop, "bare": bare}
+    epochs = epochs_of(recipe, training, 0, where, *way)
+    history, model = next(epochs)
+    weights = b"".join(weight.tobytes() for weight in model.get_weights())
+    first = {
+        "first_call": time.monotonic() - start,
+        "loss": history[0]["loss"],
+        "weights": sha256(weights).hexdigest()[:16],
+    }
+    while True:
+        durations = timed(lambda: next(epochs), seconds, warm_up=0)
+        yield {"images": images, "images_per_second": images / median(durations), **first}
 
 
-def train_and_test(recipe: dict, seed: int, images: int | None = None) -> Iterator[dict]:
+def train(
+    recipe: dict, seed: int, images: int | None = None, where: Device = "cpu"
+) -> Iterator[Row]:
     """Return the time after each epoch, start included, and the test accuracies after the last one.
 
     On the first so many training images; only training is on the clock.
     """
-    test_images, test_labels = arrays.load("test")
+    test_images, test_labels = load("test")
     start = time.monotonic()
-    training = assembled(recipe, seed, images)
     seconds = 0.0
-    for row in train(training, test_images[:0], test_labels[:0]):
+    for history, trained in epochs_of(recipe, training_images(images), seed, where):
         seconds += time.monotonic() - start
-        result = {"epoch": row["epoch"], "seconds": seconds}
-        if row["epoch"] == recipe["epochs"]:
+        row = {"epoch": len(history), "seconds": seconds}
+        if len(history) == recipe["epochs"]:
             # Of the model as it is saved.
-            model = with_stock_layers(training.model)
+            model = with_stock_layers(trained, test_images.shape[1])
             tta, plain = predict(model, test_images, "flip_translate", 500)
             for name, probabilities in (("plain", plain), ("tta", tta)):
-                result[name] = float((probabilities.argmax(1) == test_labels).mean())
-        yield result
+                row[name] = float((probabilities.argmax(1) == test_labels).mean())
+        yield row
         start = time.monotonic()
 
 
-def main() -> None:
-    what, *arguments = sys.argv[1:]
-    values = [json.loads(argument) for argument in arguments]
-    if what == "train":
-        print_in_turns(train_and_test(*values))
-        return
-    works: dict[str, Callable[..., dict]] = {
-        "peak": peak,
-        "throughput": throughput,
-        "outside": outside,
-    }
-    print(json.dumps(works[what](*values)))
+def tutorial(recipe: dict, seconds: float) -> Iterator[Row]:
+    """Return how long all epochs take the reader of the 2018 tutorial, with Keras's own `fit`.
+
+    By a hundred batches, again and again over a span of seconds.
+    """
+    images, labels = load("train")
+    network = Tutorial(**recipe["network"])
+    model = build(network, images, 10, stream(0, "weights"), on_cpu=False)
+    model.compile("rmsprop", "categorical_crossentropy", metrics=["accuracy"])
+    x = np.asarray(images[: 100 * recipe["batch_size"]])
+    y = keras.utils.to_categorical(labels[: len(x)], 10)
+    # The first round compiles.
+    durations = timed(
+        lambda: model.fit(x, y, batch_size=recipe["batch_size"], verbose=0), seconds, warm_up=1
+    )
+    rate = len(x) / median(durations)
+    yield {"images_per_second": rate, "seconds": recipe["epochs"] * len(images) / rate}
 
 
 if __name__ == "__main__":
-    main()
+    what, *arguments = sys.argv[1:]
+    works: dict[str, Callable[..., Iterator[Row]]]
+    works = {"steps": steps, "train": train, "tutorial": tutorial}
+    print_in_turns(works[what](*map(json.loads, arguments)))

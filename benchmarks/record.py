@@ -4,7 +4,7 @@
 
 Trains on all 50,000 images unless KEY=VALUE says otherwise (as for `dvc exp run -S`). Each run is
 kept as results/RECIPE/seed-N/: metrics, history and parameters as DVC recorded them, and run.json
-with the commit, the command, the machine and the training time.
+with the commit, the command and the training time. The machine is in train.json.
 """
 
 import json
@@ -16,15 +16,22 @@ from statistics import mean
 
 import dvc.api
 
-from benchmarks.machine import describe
+import tools as tools  # For Git and DVC to look in this folder, even within a hook of Git.
 
 RESULTS = Path("results")
 KEPT = ("params.yaml", "metrics/train.json", "metrics/evaluate.json", "plots/history.csv")
-SETTINGS = ("preprocess.validation_split=0", "evaluate.tta=flip_translate")
+SETTINGS = (
+    "preprocess.validation_split=0",
+    "evaluate.test_time_augmentation=flip_translate",
+    "evaluate.corruption_size=10000",
+)
 
 
-def run(command: list[str]) -> str:
-    """Run a command, show its output while it runs, and return it."""
+def run_experiment(name: str, settings: list[str]) -> tuple[str, str]:
+    """Run an experiment in place of an earlier one of that name, and return command and output."""
+    subprocess.run(["dvc", "exp", "remove", name], check=False, capture_output=True)
+    options = [part for value in settings for part in ("-S", value)]
+    command = ["dvc", "exp", "run", "--temp", "--name", name, *options]
     lines = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -33,17 +40,15 @@ def run(command: list[str]) -> str:
             lines.append(line)
     if process.returncode:
         sys.exit(f"{' '.join(command)}: exit code {process.returncode}")
-    return "".join(lines)
+    return " ".join(command), "".join(lines)
 
 
 def record(recipe: str, seed: int, settings: list[str]) -> float:
     """Run one seed, keep its results, and return its test accuracy."""
     name = f"{recipe}-seed-{seed}"
-    values = [f"recipe={recipe}", f"seed={seed}", *SETTINGS, *settings]
-    options = [part for value in values for part in ("-S", value)]
-    command = ["dvc", "exp", "run", "--temp", "--name", name, *options]
     commit = subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip()
-    output = run(command)
+    values = [f"recipe={recipe}", f"seed={seed}", *SETTINGS, *settings]
+    command, output = run_experiment(name, values)
     trained = re.search(r"^trained for (\d+) s$", output, re.MULTILINE)
     if not trained:
         sys.exit(f"{name}: not trained, its results come from DVC's run cache, .dvc/cache/runs")
@@ -51,12 +56,7 @@ def record(recipe: str, seed: int, settings: list[str]) -> float:
     folder.mkdir(parents=True, exist_ok=True)
     for path in KEPT:
         (folder / Path(path).name).write_text(dvc.api.read(path, rev=name))
-    facts = {
-        "commit": commit,
-        "command": " ".join(command),
-        "training_seconds": int(trained[1]),
-        "machine": describe(),
-    }
+    facts = {"commit": commit, "command": command, "training_seconds": int(trained[1])}
     (folder / "run.json").write_text(json.dumps(facts, indent=2) + "\n")
     return json.loads((folder / "evaluate.json").read_text())["accuracy"]
 

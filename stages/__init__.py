@@ -1,4 +1,4 @@
-"""The pipeline's program: a folder for each stage of dvc.yaml, and what they share.
+"""The five stages of dvc.yaml, a file each.
 
 A regular package: of several folders of this name, Python would merge the contents otherwise.
 """

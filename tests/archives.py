@@ -1,66 +1,88 @@
-"""Makes archives of the published images in each encoding that the stage fetch reads."""
+"""CIFAR-10 in small, batch files of four images each, in every form that the stage fetch reads."""
 
+import hashlib
 import io
 import json
 import tarfile
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow
 import pyarrow.parquet
+import pytest
 from PIL import Image
 
-from stages.cifar10 import TEST_BATCH, TRAIN_BATCHES, decode
+from pipeline.data import cifar10
 
-# data_batch_4 first, as in the official archive.
-SHUFFLED = [TRAIN_BATCHES[i] for i in (3, 0, 4, 2, 1)]
+RECORDS = 4
+BATCH_BYTES = RECORDS * 3073
+NAMES = (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin")
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, RECORDS, 32, 32, 3), "u1")
+IMAGES = dict(zip(NAMES, PIXELS, strict=True))
+LABELS = {name: [(5 * batch + 3 * i) % 10 for i in range(4)] for batch, name in enumerate(NAMES)}
 
 
-def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    """Put a file into a tar."""
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    archive.addfile(member, io.BytesIO(content))
+def laid_out(images: np.ndarray, labels: list[int]) -> bytes:
+    """Lay out records as published: the label, then all red, all green and all blue values."""
+    records = zip(images, labels, strict=True)
+    return b"".join(
+        bytes([label, *image[..., 0].flat, *image[..., 1].flat, *image[..., 2].flat])
+        for image, label in records
+    )
+
+
+BATCHES = {name: laid_out(IMAGES[name], LABELS[name]) for name in NAMES}
+
+
+def publish(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the small batch files be the published ones."""
+    monkeypatch.setattr(cifar10, "RECORDS", RECORDS)
+    monkeypatch.setattr(cifar10, "BATCH_BYTES", BATCH_BYTES)
+    for name, content in BATCHES.items():
+        monkeypatch.setitem(cifar10.SHA256, name, hashlib.sha256(content).hexdigest())
+
+
+def tar(members: Mapping[str, bytes | tarfile.TarInfo], mode: str = "w") -> bytes:
+    """Return a tar of files by name, or of other members; compressed with mode w:gz."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode=mode) as archive:  # type: ignore[call-overload]
+        for name, content in members.items():
+            if isinstance(content, tarfile.TarInfo):
+                archive.addfile(content)
+                continue
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return file.getvalue()
 
 
 def png(pixels: np.ndarray) -> bytes:
     """Encode uint8 (height, width, 3)."""
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
 
 
-def make_tar(raw: Path, path: Path) -> None:
-    """Make the official archive, batches out of order."""
-    # Uncompressed, in a tenth of the time.
-    with tarfile.open(path, "w:gz", compresslevel=0) as archive:
-        add(archive, "cifar-10-batches-bin/readme.html", b"<html></html>")
-        for name in [TEST_BATCH, *SHUFFLED]:
-            add(archive, f"cifar-10-batches-bin/{name}", (raw / name).read_bytes())
+def package(**changes: bytes) -> bytes:
+    """Return the npm package: a picture of each batch, labels apart, all of it out of order."""
+    train = [label for name in NAMES[:5] for label in LABELS[name]]
+    members = {"train_lables.json": json.dumps(train).encode()}
+    for name in reversed(NAMES):
+        members[name.replace(".bin", ".png")] = png(IMAGES[name].reshape(RECORDS, 1024, 3))
+    members["test_lables.json"] = json.dumps(LABELS["test_batch.bin"]).encode()
+    members |= {name.replace("__", "."): content for name, content in changes.items()}
+    return tar({f"package/{name}": content for name, content in members.items()}, "w:gz")
 
 
-def make_pictures(raw: Path, path: Path) -> None:
-    """Make the npm package's archive: pictures of an image a row, labels apart, out of order."""
-    # The pictures are compressed already.
-    with tarfile.open(path, "w:gz", compresslevel=0) as archive:
-        add(archive, "package/package.json", b'{"name": "cifar"}')
-        train_labels = []
-        for name in TRAIN_BATCHES:
-            train_labels += decode((raw / name).read_bytes())[1].tolist()
-        add(archive, "package/train_lables.json", json.dumps(train_labels).encode())
-        for name in [*SHUFFLED, TEST_BATCH]:
-            images, labels = decode((raw / name).read_bytes())
-            picture = np.ascontiguousarray(images).reshape(10_000, 1024, 3)
-            add(archive, f"package/{Path(name).stem}.png", png(picture))
-        add(archive, "package/test_lables.json", json.dumps(labels.tolist()).encode())
+def parquet(*names: str, rows_a_group: int = 3) -> bytes:
+    """Return a Parquet file of batches, a row an image."""
+    images = [{"bytes": png(image), "path": ""} for name in names for image in IMAGES[name]]
+    labels = [label for name in names for label in LABELS[name]]
+    return table(rows_a_group, img=images, label=labels)
 
 
-def make_parquet(raw: Path, path: Path, names: list[str]) -> None:
-    """Make a Parquet file of some batches, a PNG of each image and its label."""
-    rows, labels = [], []
-    for name in names:
-        images, batch_labels = decode((raw / name).read_bytes())
-        rows += [{"bytes": png(image), "path": f"{i}.png"} for i, image in enumerate(images)]
-        labels += batch_labels.tolist()
-    table = pyarrow.table({"img": rows, "label": labels})
-    pyarrow.parquet.write_table(table, path, row_group_size=7_000)
+def table(rows_a_group: int = 3, **columns: Sequence[object]) -> bytes:
+    """Return a Parquet file of columns."""
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(columns), file, row_group_size=rows_a_group)
+    return file.getvalue()

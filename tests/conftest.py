@@ -14,6 +14,7 @@ import pytest
 from filelock import FileLock
 from playwright.sync_api import Browser, sync_playwright
 
+import tools as tools  # For Git and DVC to look in each test's folder, even within a hook of Git.
 from tests.project import (
     ROOT,
     STAGES,
@@ -29,7 +30,7 @@ from tests.project import (
     write_params,
 )
 
-TOP_LEVEL = [".dvcignore", ".gitattributes", ".gitignore", "dvc.yaml", "params.yaml"]
+TOP_LEVEL = [".dvcignore", ".gitattributes", ".gitignore", "dvc.yaml", "params.yaml", "models/none"]
 TEMPLATES = [p.relative_to(ROOT).as_posix() for p in (ROOT / ".dvc/plots").glob("*.json")]
 DVC_FILES = [".dvc/.gitignore", ".dvc/config", *TEMPLATES]
 
@@ -97,7 +98,7 @@ def make_project(raw: Path) -> Callable[[Path], Project]:
 
     def make(folder: Path) -> Project:
         compiled = shutil.ignore_patterns("__pycache__")
-        for package in ("stages", "tools"):
+        for package in ("pipeline", "stages", "tools"):
             shutil.copytree(ROOT / package, folder / package, ignore=compiled)
         for name in TOP_LEVEL + DVC_FILES:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

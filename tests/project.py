@@ -13,8 +13,8 @@ from dvc.repo import Repo
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("fetch", "preprocess", "train", "evaluate", "plots")
-# What a user runs besides the pipeline: python -m stages.NAME.
-TOOLS = ("compare", "export", "importance", "page", "predict", "schema", "sweep")
+# What a user runs besides the pipeline: python -m tools.NAME.
+TOOLS = ("compare", "export", "page", "predict", "schema", "sweep")
 
 # Many steps an epoch, so that the end is far when the first checkpoint is there.
 SLOW_EPOCHS = 3
@@ -109,10 +109,11 @@ def small_params(raw: Path) -> Params:
         "whitening_images": 100,
         "whitening_epochs": 2,  # One phase, since TensorFlow compiles a step for each.
     }
-    recipes["airbench_small"]["augmentation"]["low_resolution_share"] = 0.0
+    recipes["airbench_small"]["augmentation"]["small_image_fraction"] = 0.0
     recipes["tutorial"]["network"] |= {"filters": [4, 4, 4], "dense_units": 8}
     recipes["resnet20"]["network"] |= {"depth": 8, "width": 4}
-    params["evaluate"]["corruptions"] = ["jpeg_75"]
+    # Of every image, as `predict` takes them too.
+    params["evaluate"] |= {"test_time_augmentation": "flip_translate", "corruptions": ["jpeg_75"]}
     params["plots"] = {"columns": 3, "rows": 1, "dpi": 50}
     return params
 

@@ -1,112 +1,74 @@
-"""An HTTP server on loopback that serves files with ranges, or misbehaves in a named way."""
+"""An HTTP server on loopback that sends the answers it is told to, one after the other."""
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
-PAGE = b"<!DOCTYPE html><title>Sign in</title>"
+
+@dataclass
+class Answer:
+    """What the server sends; nothing at all where `status` is None."""
+
+    body: bytes = b""
+    status: int | None = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    # What comes after the body: nothing for as long as anyone listens, or these bytes again and
+    # again, every so many seconds.
+    silent: bool = False
+    endless: tuple[bytes, float] | None = None
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves the files of the server's folder; other paths name a way to misbehave."""
-
     server: "Server"
 
     def do_GET(self) -> None:
-        """Answer one request."""
-        name = self.path.strip("/")
-        self.server.requests.append((name, self.headers.get("Range")))
-        misbehave = getattr(self, f"send_{name}", None)
-        if misbehave:
-            misbehave()
-            return
-        path = self.server.folder / name
-        if not path.exists():
-            self.send_error(404)
-            return
-        content = path.read_bytes()
-        tag = f'"{path.stat().st_mtime_ns}-{len(content)}"'
-        start = 0
-        wanted = self.headers.get("Range")
-        if wanted and self.headers.get("If-Range") == tag:
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
-        self.send_response(206 if start else 200)
-        self.send_header("ETag", tag)
-        self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
-        broken = self.server.break_after.pop(name, None)
-        if broken is not None:
-            content = content[: start + broken]
-        self.wfile.write(content[start:])
-
-    def send_html(self) -> None:
-        """Return a page instead of the archive, as a proxy that wants a login does."""
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(PAGE)
-
-    def send_failure(self) -> None:
-        """Fail."""
-        self.send_error(500)
-
-    def send_slow(self) -> None:
-        """Return five bytes a second for as long as anyone listens."""
-        self.stream(b"x", 0.2)
-
-    def send_silence(self) -> None:
-        """Promise a body and send none."""
-        self.stream(b"", 0.2)
-
-    def send_endless(self) -> None:
-        """Return zeros for as long as anyone listens."""
-        self.stream(bytes(1 << 20), 0)
-
-    def stream(self, chunk: bytes, pause: float) -> None:
-        """Send `chunk` again and again, for at most 30 s."""
-        self.send_response(200)
-        self.end_headers()
-        end = time.monotonic() + 30
-        try:
-            while time.monotonic() < end and not self.server.closing.is_set():
-                self.wfile.write(chunk)
-                time.sleep(pause)
-        except ConnectionError:
-            pass
+        self.server.requests.append((self.path, dict(self.headers)))
+        answer = self.server.answers.pop(0)
+        if answer.status:
+            self.send_response(answer.status, "As told")
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(answer.body)
+        if answer.silent:
+            self.server.released.wait(30)
+        chunk, pause = answer.endless or (b"", 0)
+        while chunk and not self.server.released.wait(pause):
+            self.wfile.write(chunk)
 
     def log_message(self, *arguments: Any) -> None:
-        """Keep the test's output clean."""
+        pass
 
 
 class Server(ThreadingHTTPServer):
-    """Remembers what was asked for; breaks off a file's next answer where told to."""
+    """Holds the answers to come, and the path and the headers of each request."""
 
-    def __init__(self, folder: Path):
-        """Serve the files of `folder` at a free port."""
+    daemon_threads = True
+
+    def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.folder = folder
         self.url = f"http://127.0.0.1:{self.server_port}"
-        self.requests: list[tuple[str, str | None]] = []
-        self.break_after: dict[str, int] = {}
-        self.closing = threading.Event()
+        self.answers: list[Answer] = []
+        self.requests: list[tuple[str, dict[str, str]]] = []
+        self.released = threading.Event()
 
     def handle_error(self, *arguments: Any) -> None:
-        """Let a client go that has read enough."""
+        """Let a client go that has seen enough."""
+
+    def asked(self, header: str) -> list[str | None]:
+        """Return what each request said under `header`."""
+        return [headers.get(header) for _, headers in self.requests]
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Server]:
-    """Serve `folder` while the body runs."""
-    server = Server(folder)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+def serving() -> Iterator[Server]:
+    """Serve while the body runs; no answer may be left in the end."""
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
-    finally:
-        server.closing.set()
+        server.released.set()
         server.shutdown()
-        thread.join()
-        server.server_close()
+    assert server.answers == []

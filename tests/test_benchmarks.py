@@ -1,40 +1,68 @@
-"""What the benchmark computes itself, and the recording of runs."""
+"""What the comparisons count and train on, their turns, and the recording of runs."""
 
 import json
+import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from dvc.utils.hydra import apply_overrides
 
-from benchmarks.__main__ import flops
 from benchmarks.ladder import LADDER, settings
-from benchmarks.turns import Training, in_turns
-from stages import device as device  # First, since TensorFlow reads what it sets.
-from stages.evaluate.params import EvaluateParams
-from stages.models.airbench import Airbench
-from stages.params import read
-from stages.train.params import Seed, read_recipe
+from benchmarks.turns import Program, in_turns, ours, training_images
+from pipeline.common.params import read_params
 from tests.project import ROOT, Project
 
-import keras  # isort: skip
+
+@pytest.fixture
+def measuring(arrays: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure few images."""
+    monkeypatch.chdir(arrays)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
-@pytest.mark.parametrize("widths", [[64, 256, 256], [16, 32, 64]], ids=str)
-def test_flops_are_those_of_the_networks_convolutions(widths: list[int]) -> None:
-    images = np.random.default_rng(0).random((100, 32, 32, 3), np.float32)
-    model = Airbench(name="airbench", widths=widths).build(images, np.random.default_rng(0), True)
-    products = 0
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Conv2D) and layer.name.startswith("block"):
-            _, height, width, _ = layer.output.shape
-            products += height * width * int(np.prod(layer.kernel.shape))
-    assert flops(widths) == 3 * 2 * products
+@pytest.mark.usefixtures("measuring")
+def test_what_is_missing_of_the_training_images_comes_from_the_validation_images() -> None:
+    saved = {
+        split: [
+            np.load(f"data/processed/{split}/{name}.npy", allow_pickle=False)
+            for name in ("images", "labels")
+        ]
+        for split in ("train", "validation")
+    }
+    # In the order in which they were published, before the last were taken for validation.
+    published = [np.concatenate(parts) for parts in zip(*saved.values(), strict=True)]
+    assert len(published[1]) == 500
+    for count in (None, 10, len(saved["train"][1]), 450):
+        for found, expected in zip(training_images(count), published, strict=True):
+            np.testing.assert_array_equal(found, expected[:count])
+
+
+@pytest.mark.usefixtures("measuring")
+def test_an_epoch_of_the_tutorial_has_the_images_that_it_trains_on() -> None:
+    recipe = read_params().recipes["tutorial"].model_dump()
+    (row,) = in_turns(ours("tutorial", recipe, 0.1))[0]
+    trained_on = len(np.load("data/processed/train/labels.npy", allow_pickle=False))
+    assert row["seconds"] * row["images_per_second"] == pytest.approx(recipe["epochs"] * trained_on)
+
+
+@pytest.mark.usefixtures("measuring")
+def test_steps_and_trainings_are_measured() -> None:
+    recipe = read_params().recipes["airbench_small"].model_dump()
+    steps, training = in_turns(
+        ours("steps", recipe, 100, 20, 0.1, rows=2),
+        ours("train", recipe, 0, 450, rows=recipe["epochs"]),
+    )
+    # Twenty batches would have 2,000.
+    assert [row["images"] for row in steps] == [500, 500]
+    assert [row["epoch"] for row in training] == [1, 2]
+    assert 0 < training[0]["seconds"] < training[1]["seconds"]
+    assert set(training[1]) - set(training[0]) == {"plain", "tta"}
 
 
 def test_a_run_is_recorded(reproduced: Callable[[Path], Project], tmp_path: Path) -> None:
@@ -70,9 +98,10 @@ def test_each_row_of_the_ladder_adds_its_idea(
     for row in range(len(LADDER)):
         shutil.copy(ROOT / "params.yaml", tmp_path)
         apply_overrides("params.yaml", settings(row, 2, 3))
-        assert (read("seed", Seed), read("recipe", str)) == (2, "tutorial")
-        recipes.append(read_recipe())
-        views.append(read("evaluate", EvaluateParams).tta)
+        params = read_params()
+        assert (params.seed, params.recipe) == (2, "tutorial")
+        recipes.append(params.recipes["tutorial"])
+        views.append(params.evaluate.test_time_augmentation)
     assert {recipe.epochs for recipe in recipes} == {3}
     assert views == [*["none"] * 7, "flip_translate"]
     assert [recipe.augmentation.flip for recipe in recipes] == ["none", *["random"] * 7]
@@ -83,42 +112,40 @@ def test_each_row_of_the_ladder_adds_its_idea(
     assert [recipe.network.name for recipe in recipes] == [*["tutorial"] * 6, *["airbench"] * 2]
 
 
-def program(name: str, epochs: int, log: Path, fails: bool = False) -> list[str]:
-    """Return a program that notes in `log` when an epoch of it starts."""
+def program(name: str, rows: int, log: Path, printed: int | None = None) -> Program:
+    """Return a program that notes in `log` when it begins with a row, and its process."""
     text = f"""
-import sys
+import os
 from pathlib import Path
 from benchmarks.turns import print_in_turns
 
 def rows():
-    for epoch in range(1, {epochs} + 1):
+    for row in range(1, {printed or rows} + 1):
         with Path({str(log)!r}).open("a") as file:
             file.write("{name}")
-        yield {{"epoch": epoch}}
-        if {fails}:
-            sys.exit(1)
+        yield {{"row": row, "process": os.getpid()}}
 
 print_in_turns(rows())
 """
-    return [sys.executable, "-c", text]
+    return Program([sys.executable, "-c", text], rows)
 
 
-def test_trainings_take_turns(tmp_path: Path) -> None:
+def test_programs_take_turns(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    longer, shorter = Training(program("a", 6, log), 6), Training(program("b", 3, log), 3)
-    in_turns(longer, shorter)
+    longer, shorter = in_turns(program("a", 6, log), program("b", 3, log, 100))
     assert log.read_text() == "abaabaaba"
-    assert [row["epoch"] for row in longer.rows] == [1, 2, 3, 4, 5, 6]
-    assert [row["epoch"] for row in shorter.rows] == [1, 2, 3]
-    for training in (longer, shorter):
-        assert training.process
-        assert training.process.returncode == 0
+    assert [row["row"] for row in longer] == [1, 2, 3, 4, 5, 6]
+    assert [row["row"] for row in shorter] == [1, 2, 3]
+    assert not any(psutil.pid_exists(rows[0]["process"]) for rows in (longer, shorter))
 
 
-def test_a_training_that_fails_ends_the_other(tmp_path: Path) -> None:
+def test_a_program_that_ends_too_early_ends_the_others(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     log = tmp_path / "log"
-    good, bad = Training(program("a", 6, log), 6), Training(program("b", 3, log, True), 3)
     with pytest.raises(subprocess.CalledProcessError):
-        in_turns(good, bad)
-    assert good.process
-    assert good.process.returncode == -signal.SIGKILL
+        in_turns(program("a", 6, log), program("b", 6, log, 2))
+    assert log.read_text() == "abab" + "a"
+    processes = {int(number) for number in re.findall(r"'process': (\d+)", capfd.readouterr().out)}
+    assert len(processes) == 2
+    assert not any(map(psutil.pid_exists, processes))

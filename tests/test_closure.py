@@ -4,6 +4,7 @@ Imports are followed in the source, so that one inside a function counts too; fi
 are noted while each stage runs for real.
 """
 
+import ast
 import json
 import shutil
 import sys
@@ -14,11 +15,18 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.imports import HEAVY, reached, sources
-from tests.project import ROOT, STAGES, Project, default_params, run
+from tests.imports import HEAVY, reached
+from tests.project import ROOT, STAGES, Project, default_params, get, run
 
-# Refuses what later stages would refuse, so no output depends on what it imports and reads.
-LATER, LATER_KEYS = "stages/train/later.py", {"train": {"evaluate", "plots"}}
+CODE = ("stages/", "pipeline/")
+DATA = ("data/", "models/", "metrics/", "plots/")
+
+
+def stage_of(name: str, root: Path = ROOT) -> dict[str, Any]:
+    text = (root / "dvc.yaml").read_text()
+    for key in ("dataset.path", "start_from"):
+        text = text.replace(f"${{{key}}}", get(default_params(), key))
+    return yaml.safe_load(text)["stages"][name]
 
 
 def covers(dependency: str, path: str) -> bool:
@@ -26,27 +34,30 @@ def covers(dependency: str, path: str) -> bool:
 
 
 def disagreements(declared: set[str], used: set[str]) -> list[str]:
-    """Name what is used and not declared, and what is declared and not used."""
+    """Name what is used and not declared, and what is declared and not used.
+
+    A folder is used where one file of it is.
+    """
     undeclared = [u for u in used if not any(covers(d, u) for d in declared)]
     unused = [d for d in declared if not any(covers(d, u) for u in used)]
     return sorted([f"{u}: not declared" for u in undeclared] + [f"{d}: not used" for d in unused])
 
 
-def pipeline(root: Path) -> dict[str, Any]:
-    return yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
+def has_code(file: Path) -> bool:
+    """Return whether there is more in a file than its docstring, which changes no output."""
+    module = ast.parse(file.read_text())
+    return len(module.body) > (ast.get_docstring(module) is not None)
 
 
-def source_disagreements(stage: str, root: Path) -> list[str]:
-    declared = {dep for dep in pipeline(root)[stage]["deps"] if dep.startswith("stages/")}
-    used, _ = reached(f"stages.{stage}", root, not_through={LATER})
-    # Every file of a declared folder counts as declared, so each must be used.
-    inside = {file for folder in declared for file in sources(folder, root)}
-    return disagreements(declared, used) + sorted(f"{f}: not used" for f in inside - used)
+def source_disagreements(stage: str, root: Path = ROOT) -> list[str]:
+    declared = {dep for dep in stage_of(stage, root)["deps"] if dep.startswith(CODE)}
+    used, _ = reached(f"stages.{stage}", root)
+    return disagreements(declared, {file for file in used if has_code(root / file)})
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_imports_are_declared(stage: str) -> None:
-    assert source_disagreements(stage, ROOT) == []
+    assert source_disagreements(stage) == []
 
 
 @pytest.mark.parametrize("stage", ["fetch", "preprocess", "plots"])
@@ -55,27 +66,19 @@ def test_only_training_and_evaluation_import_tensorflow(stage: str) -> None:
     assert packages & HEAVY == set()
 
 
-def test_an_undeclared_import_is_found(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "stages", tmp_path / "stages")
-    shutil.copy(ROOT / "dvc.yaml", tmp_path)
-    with (tmp_path / "stages/plots/style.py").open("a") as file:
-        file.write("\n\ndef late() -> None:\n    from stages.train import run\n")
-    found = source_disagreements("plots", tmp_path)
-    assert "stages/train/muon.py: not declared" in found
-    assert "stages/device.py: not declared" in found
-
-
-def test_an_unused_dependency_is_found(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "stages", tmp_path / "stages")
+def test_wrong_declarations_are_found(tmp_path: Path) -> None:
+    for package in ("stages", "pipeline"):
+        shutil.copytree(ROOT / package, tmp_path / package)
     text = (ROOT / "dvc.yaml").read_text()
-    assert "      - stages/preprocess\n" in text
-    added = "      - stages/preprocess\n      - stages/models\n"
-    (tmp_path / "dvc.yaml").write_text(text.replace("      - stages/preprocess\n", added))
-    (tmp_path / "stages/preprocess/leftover.py").touch()
-    assert set(source_disagreements("preprocess", tmp_path)) >= {
-        "stages/models: not used",
-        "stages/preprocess/leftover.py: not used",
-    }
+    stage = "stages/preprocess.py"
+    assert text.count(stage) == 1
+    (tmp_path / "dvc.yaml").write_text(text.replace(stage, f"{stage}, pipeline/networks"))
+    with (tmp_path / stage).open("a") as file:
+        file.write("\n\ndef late() -> None:\n    from pipeline import figures\n")
+    assert source_disagreements("preprocess", tmp_path) == [
+        "pipeline/figures.py: not declared",
+        "pipeline/networks: not used",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -96,35 +99,23 @@ def traces(
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_read_files_are_declared(traces: dict[str, Any], stage: str) -> None:
-    declared = {dep for dep in pipeline(ROOT)[stage]["deps"] if not dep.startswith("stages/")}
-    data = ("data/", "models/", "metrics/", "plots/")
+def test_what_is_read_is_declared(traces: dict[str, Any], stage: str) -> None:
+    declared, trace = stage_of(stage), traces[stage]
     # A stage may read again what it wrote, or is about to put in its place.
     outs = [
         out if isinstance(out, str) else next(iter(out))
         for kind in ("outs", "metrics", "plots")
-        for out in pipeline(ROOT)[stage].get(kind, [])
+        for out in declared.get(kind, [])
     ]
-    used = {
+    files = {
         file
-        for file in traces[stage]["files"]
-        if file.startswith(data) and not any(covers(out, file) for out in outs)
+        for file in trace["files"]
+        if file.startswith(DATA)
+        and not any(covers(out, file) for out in outs)
+        and not Path(file).name.startswith(".unfinished-")
     }
-    used = {file for file in used if not Path(file).name.startswith(".unfinished-")}
-    assert disagreements(declared, used) == []
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_read_parameters_are_declared(traces: dict[str, Any], stage: str) -> None:
-    recipe = default_params()["recipe"]
-    params = pipeline(ROOT)[stage]["params"]
-    declared = {param.replace("${recipe}", recipe) for param in params}
-    later = LATER_KEYS.get(stage, set())
-    assert later <= set(traces[stage]["keys"])
-    used = {key.replace(".", "/") for key in set(traces[stage]["keys"]) - later}
-    assert disagreements({key.replace(".", "/") for key in declared}, used) == []
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_loaded_modules_were_foreseen(traces: dict[str, Any], stage: str) -> None:
-    assert set(traces[stage]["sources"]) <= reached(f"stages.{stage}", ROOT)[0]
+    # What nothing reads: it says that a training begins from scratch.
+    data = {d for d in declared["deps"] if d.startswith(DATA)} - {"models/none"}
+    assert disagreements(data, files) == []
+    assert set(trace["keys"]) == {param.partition(".")[0] for param in declared["params"]}
+    assert set(trace["sources"]) <= reached(f"stages.{stage}", ROOT)[0]

@@ -1,87 +1,107 @@
 """Whether one model is better than another, told from their predictions."""
 
-import io
-import re
-import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pytest
+import yaml
 from scipy.stats import binomtest
 
-from tests.project import Edited, Project, Stage, assert_refused, put, run
+from tests.project import Project, Stage, assert_refused, run
+from tools.compare import difference
 
 PREDICTIONS = "plots/predictions.csv"
+Compare = Callable[..., list[str]]
 
 
-def right(predictions: str) -> pd.Series:
-    """Return of each test image whether a model is right, by its table of predictions."""
-    table = pd.read_csv(io.StringIO(predictions))
-    return table["actual"] == table["predicted"]
+def write_table(folder: Path, right: np.ndarray) -> None:
+    """Write predictions of cats; the first image's index is 1."""
+    predicted = np.where(right, "cat", "dog")
+    table = pd.DataFrame({"actual": "cat", "predicted": predicted, "confidence": 0.5})
+    table.index += 1
+    (folder / "plots").mkdir(parents=True, exist_ok=True)
+    table.to_csv(folder / PREDICTIONS, index_label="index")
 
 
-def test_revisions_and_the_workspace(edited: Edited, call_stage: Stage, tmp_path: Path) -> None:
-    project = edited(tmp_path, "evaluate.tta", "none")
-    compare = partial(call_stage, "compare", project.folder)
-    project.git("tag", "before")
-    first = right(project.git("show", f"HEAD:{PREDICTIONS}"))
-    second = right((project.folder / PREDICTIONS).read_text())
-
-    result = run(["python", "-m", "tools", "compare", "before"], project.folder, PYTHONPATH="")
-    assert result.returncode == 0, result.stderr
-    lines = result.stdout.splitlines()
-    assert lines[0].startswith(f"before     {first.mean():.2%}, 95 % interval ")
-    assert lines[1].startswith(f"workspace  {second.mean():.2%}, 95 % interval ")
-    assert lines[2].startswith(f"difference: {second.mean() - first.mean():+.2%}, 95 % interval ")
-    only = [int((first & ~second).sum()), int((second & ~first).sum())]
-    assert [*map(int, re.findall(r"\d+", lines[3]))] == only
-    p = binomtest(only[0], sum(only)).pvalue
-    assert lines[4].startswith(f"McNemar's test: p = {p:.2g}, ")
-
-    project.commit("No views")
-    assert compare("before", "HEAD").stdout.splitlines()[2:] == lines[2:]
-    same = compare("HEAD", "main").stdout.splitlines()
-    assert same[-1] == "both are right and wrong on the same images"
-
-    table = project.folder / PREDICTIONS
-    table.write_text("".join(table.read_text().splitlines(keepends=True)[:101]))
-    assert_refused(compare("HEAD"), "200 and 100 test images; the same are needed")
-    assert_refused(compare("nowhere"), "plots/predictions.csv of nowhere: ")
+FIRST = np.arange(40) % 5 != 0
+SECOND = np.arange(40) % 4 != 3
 
 
-def test_project_in_a_subfolder(edited: Edited, call_stage: Stage, tmp_path: Path) -> None:
-    """Of a Git repository, as `dvc init --subdir` makes it; seen from a folder of its own, too."""
-    project = edited(tmp_path / "repository/project", "evaluate.tta", "none")
-    compare = partial(call_stage, "compare", project.folder)
-    project.git("restore", ".")
-    shutil.rmtree(project.folder / ".git")
-    repository = Project(project.folder.parent)
-    repository.git("init", "--quiet")
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Return a project whose commit has FIRST and whose workspace SECOND.
+
+    In a folder of a Git repository, as `dvc init --subdir` makes it.
+    """
+    repository = Project(tmp_path)
+    repository.git("init", "--quiet", "--initial-branch=main")
     repository.git("config", "user.name", "Test")
     repository.git("config", "user.email", "test@example.com")
-    repository.commit("Start")
-    params = project.params()
-    put(params, "evaluate.tta", "none")
-    project.write(params)
-    project.dvc("exp", "run", "--name", "plain")
-    lines = compare("HEAD").stdout.splitlines()
-    assert [line.split()[0] for line in lines[:2]] == ["HEAD", "workspace"]
-    for revisions in (("HEAD", "workspace"), ("HEAD", "plain")):
-        found = compare(*revisions)
-        assert (found.returncode, found.stdout.splitlines()[2:]) == (0, lines[2:]), found.stderr
-    assert compare("workspace", "plain").stdout.splitlines()[-1].startswith("both are")
-    inside = run(["python", "-m", "tools", "compare", "HEAD"], project.folder / "plots")
+    project = Project(tmp_path / "project")
+    project.folder.mkdir()
+    project.dvc("init", "--quiet", "--subdir")
+    repository.commit("Without predictions")
+    repository.git("tag", "empty")
+    write_table(project.folder, FIRST)
+    repository.commit("With predictions")
+    write_table(project.folder, SECOND)
+    return project
+
+
+def test_revisions_and_the_workspace(project: Project, call_stage: Stage) -> None:
+    compare = partial(call_stage, "compare", project.folder)
+    result = compare("HEAD")
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    for line, name, right in zip(lines, ("HEAD", "workspace"), (FIRST, SECOND), strict=False):
+        interval = binomtest(right.sum(), 40).proportion_ci(0.95, "wilson")
+        assert line == (
+            f"{name:9}  {right.mean():.2%}, 95 % interval {interval.low:.2%} to {interval.high:.2%}"
+        )
+    assert lines[2:] == difference(pd.Series(FIRST), pd.Series(SECOND))
+    swapped = compare("workspace", "main").stdout.splitlines()
+    assert swapped[2:] == difference(pd.Series(SECOND), pd.Series(FIRST))
+    # From any folder of the project, and in a process of its own.
+    inside = run(["python", "-m", "tools.compare", "HEAD"], project.folder / "plots")
     assert inside.stdout.splitlines() == lines
 
-
-def test_damaged_revision(
-    reproduced: Callable[[Path], Project], call_stage: Stage, tmp_path: Path
-) -> None:
-    project = reproduced(tmp_path)
-    compare = partial(call_stage, "compare", project.folder)
+    assert_refused(compare("nowhere"), f"{PREDICTIONS} of nowhere: ")
+    assert_refused(compare("empty"), f"{PREDICTIONS} of empty: ", "No such file")
+    assert_refused(compare(""), f"{PREDICTIONS} of : no name of a revision")
+    write_table(project.folder, SECOND[:30])
+    assert_refused(compare("HEAD"), "40 and 30 test images; the same are needed")
     path = project.folder / PREDICTIONS
-    path.write_text(path.read_text().replace("cat", ">>>>>>> theirs", 1))
-    result = compare("HEAD")
-    assert_refused(result, "plots/predictions.csv of workspace: line ", "'>>>>>>> theirs'")
-    assert_refused(compare(""), "plots/predictions.csv of : no name of a revision")
+    path.write_text(path.read_text().replace("7,cat", ">>>>>>> theirs"))
+    assert_refused(compare("HEAD"), f"{PREDICTIONS} of workspace: line 8")
+
+
+def test_no_project(call_stage: Stage, tmp_path: Path) -> None:
+    assert_refused(call_stage("compare", tmp_path, "HEAD"), f"{PREDICTIONS} of HEAD: ", " DVC ")
+
+
+def test_predictions_of_another_model_are_refused(project: Project, call_stage: Stage) -> None:
+    """By DVC's lock of what each stage read and wrote, as an experiment of some leaves it."""
+    lock = project.folder / "dvc.lock"
+
+    def record(trained: str, evaluated: str) -> None:
+        stages = {
+            "train": {"outs": [{"path": "model", "md5": trained}]},
+            "evaluate": {
+                "deps": [{"path": "model", "md5": evaluated}],
+                "outs": [{"path": PREDICTIONS, "md5": "3"}],
+            },
+        }
+        lock.write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+
+    record(trained="2", evaluated="2")
+    assert call_stage("compare", project.folder, "HEAD").returncode == 0
+    record(trained="9", evaluated="2")
+    refused = call_stage("compare", project.folder, "HEAD")
+    assert_refused(refused, f"{PREDICTIONS} of workspace: ", " of another model ")
+    project.commit("Stale")
+    lock.unlink()
+    refused = call_stage("compare", project.folder, "HEAD")
+    assert_refused(refused, f"{PREDICTIONS} of HEAD: ", "`dvc exp apply HEAD` and `dvc repro`")

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from dvc.repo import Repo
 
-from tests.project import ROOT, STAGES, Params, Project, default_params, get, name_of, put
+from tests.imports import sources
+from tests.project import ROOT, STAGES, Project, put
 
 
 @pytest.fixture(scope="module")
@@ -27,184 +28,107 @@ def project(shared: Project) -> Iterator[Project]:
     shared.git("reset", "--quiet", "--hard")
 
 
-OTHER_WORDS = {
-    "auto": "cpu",
-    "airbench_small": "tutorial",
-    "flip_translate": "flip",
-    "airbench": "resnet",
-    "muon": "adam",
-    "linear": "cosine",
-    "alternating": "random",
-    "mirrored": "zero",
-    "last": "best",
-}
+def leaves(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted keys of all values."""
+    for name, value in content.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def other(value: Any) -> Any:
-    """Return another value of the same kind, as allowed as the first."""
+    """Return another value, allowed or not: DVC only compares."""
     if isinstance(value, list):
-        return [*value, "/another/source"] if isinstance(value[0], str) else [4, 8, 16]
-    if isinstance(value, str):
-        return OTHER_WORDS[value]
-    if value is None or isinstance(value, bool):
-        return 0.5 if value is None else not value
-    return value + 1 if isinstance(value, int) else value * 0.5 + 0.01
+        return [*value, value[-1]]
+    return f"{value}x" if isinstance(value, str | bool) or value is None else value + 1
 
 
-def keys_of(section: str, params: Params) -> list[str]:
-    """Return the dotted keys of all values in a section."""
-    value = get(params, section)
-    if not isinstance(value, dict):
-        return [section]
-    return [key for name in value for key in keys_of(f"{section}.{name}", params)]
-
-
-def table_of_params() -> list[tuple[str, set[str]]]:
-    """Return each key of params.yaml, and the stages that read it."""
-    rows = []
-    params = default_params()
-    readers = {
-        "seed": {"train"},
+def readers_of(key: str, recipe: str) -> set[str]:
+    """Return the stages that read a key of params.yaml."""
+    section, *below = key.split(".")
+    if section == "recipes":
+        return {"train"} if below[0] == recipe else set()
+    several = {
         "device": {"train", "evaluate"},
-        "devices": {"train"},
+        # The model's card names it, and where the data is from.
+        "seed": {"train", "evaluate"},
+        "dataset.name": {"fetch", "preprocess", "evaluate"},
+        "dataset.path": {"preprocess", "evaluate"},
+        "dataset": {"preprocess"},
         "precision": {"train"},
-        "recipe": {"train"},
+        "start_from": {"train"},
     }
-    for section, content in params.items():
-        if section in readers:
-            rows.append((section, readers[section]))
-        elif section == "recipes":
-            rows += [(key, {"train"}) for key in keys_of(f"recipes.{params['recipe']}", params)]
-        else:
-            rows += [(f"{section}.{key}", {section}) for key in content]
-    return rows
+    return several.get(key) or several.get(section, {section})
 
 
-def readers_of(path: Path) -> set[str]:
-    """Return the stages that a source file belongs to, by the folder it is in."""
-    folder = path.relative_to("stages").parts[0]
-    shared = {
-        "models": {"train"},
-        "device.py": {"train", "evaluate"},
-        "nvidia.py": {"train", "evaluate"},
-        "answers.py": {"train", "evaluate"},
-        "arrays.py": {"preprocess", "train", "evaluate", "plots"},
-        "calibration.py": {"train", "evaluate"},
-        "processors.py": {"train", "evaluate"},
-        "settings.py": {"train", "evaluate", "plots"},
-        "start.py": {"train", "evaluate"},
-        "corruptions.py": {"evaluate", "plots"},
-        "tables.py": {"plots"},
-    }
-    return {folder} if folder in STAGES else shared.get(folder, set(STAGES))
-
-
-# At least one of each section, and of each part of the recipe.
-KEYS = [
-    *("recipe", "seed", "device", "fetch.sources", "preprocess.train_size", "evaluate.tta"),
-    *("plots.dpi", "recipes.airbench_small.epochs", "recipes.airbench_small.network.widths"),
-    *("recipes.airbench_small.optimizer.kernel_momentum", "recipes.airbench_small.schedule.name"),
-    "recipes.airbench_small.augmentation.flip",
-]
-SOURCES = sorted(path.relative_to(ROOT) for path in (ROOT / "stages").rglob("*.py"))
-
-
-def changed_dependencies(project: Project) -> dict[str, set[str]]:
-    """Return what `dvc status` finds changed of each stage: files, and keys of params.yaml."""
+def changed_keys(project: Project) -> dict[str, set[str]]:
+    """Return by which keys of params.yaml `dvc status` finds each stage changed."""
+    found = {}
     with Repo(str(project.folder)) as repo:
-        found = {}
         for name, changes in repo.status().items():
             (changed,) = (change["changed deps"] for change in changes)
-            keys = changed.pop("params.yaml", {})
-            found[name.rpartition(":")[2]] = {*changed, *keys}
+            found[name.rpartition(":")[2]] = set(changed["params.yaml"])
     return found
 
 
 def test_edits_of_parameters(project: Project) -> None:
     """All at once: DVC says of each stage by which key it is changed."""
-    table = table_of_params()
+    before = project.params()
     params = project.params()
-    for key, _ in table:
+    for key, value in leaves(before):
         if key != "recipe":
-            put(params, key, other(get(params, key)))
+            put(params, key, other(value))
     project.write(params)
-    changed = changed_dependencies(project)
-    for key, stages in table:
+    changed = changed_keys(project)
+    for key, _ in leaves(before):
         if key != "recipe":
-            found = {s for s, keys in changed.items() if is_within(key, keys, ".")}
-            assert (key, found) == (key, stages)
+            found = {s for s, keys in changed.items() if any(is_within(key, k) for k in keys)}
+            assert (key, found) == (key, readers_of(key, before["recipe"]))
     assert set(changed) == set(STAGES)
 
 
-def is_within(name: str, parents: set[str], separator: str) -> bool:
-    """Return whether a name is one of some others, or below one of them."""
-    return any(name == parent or name.startswith(parent + separator) for parent in parents)
+def is_within(key: str, section: str) -> bool:
+    return f"{key}.".startswith(f"{section}.")
 
 
-@pytest.mark.parametrize("key", KEYS, ids=name_of)
-def test_edit_of_a_single_parameter(project: Project, key: str) -> None:
+def test_another_recipe(project: Project) -> None:
     params = project.params()
-    put(params, key, other(get(params, key)))
-    project.write(params)
-    assert project.changed() == dict(table_of_params())[key]
-
-
-def test_edit_of_a_recipe_that_is_off(project: Project) -> None:
-    params = project.params()
-    del params["recipes"]["tutorial"]["network"]
-    params["recipes"]["airbench94"]["epochs"] = 1
-    params["recipes"]["resnet20"] = None
+    project.write(params | {"recipe": "tutorial"})
+    assert project.changed() == {"train", "evaluate"}
+    for name in ("tutorial", "airbench94"):
+        params["recipes"][name]["epochs"] += 1
     project.write(params)
     assert project.changed() == set()
 
 
-def test_edits_of_source_files(project: Project) -> None:
-    """All at once: DVC says of each stage by which file or folder it is changed."""
-    for path in SOURCES:
-        with (project.folder / path).open("a") as file:
-            file.write("# A comment.\n")
-    changed = changed_dependencies(project)
-    for path in SOURCES:
-        found = {s for s, names in changed.items() if is_within(str(path), names, "/")}
-        assert (path, found) == (path, readers_of(path))
-    with Repo(str(project.folder)) as repo:
-        seen = set(repo.dvcignore.find(repo.fs, str(project.folder / "stages")))
-    assert {str(project.folder / path) for path in SOURCES} <= seen
-
-
-@pytest.mark.parametrize("path", ["stages/errors.py", "stages/train/muon.py"])
-def test_edit_of_a_single_source_file(project: Project, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "stages"),
+    [
+        ("pipeline/common/shell.py", set(STAGES)),
+        ("pipeline/data/cifar10.py", {"fetch", "preprocess"}),
+        ("pipeline/training/optimizers.py", {"train"}),
+        ("pipeline/data/corruptions.py", {"fetch", "preprocess", "evaluate", "plots"}),
+        ("stages/plots.py", {"plots"}),
+    ],
+)
+def test_edit_of_a_source_file(project: Project, path: str, stages: set[str]) -> None:
     with (project.folder / path).open("a") as file:
         file.write("# A comment.\n")
-    assert project.changed() == readers_of(Path(path))
+    assert project.changed() == stages
+
+
+def test_dvc_sees_every_source_file(project: Project) -> None:
+    with Repo(str(project.folder)) as repo:
+        for folder in ("stages", "pipeline"):
+            seen = set(repo.dvcignore.find(repo.fs, str(project.folder / folder)))
+            assert seen == {str(project.folder / path) for path in sources(folder, ROOT)}
 
 
 # What vim, Emacs, JetBrains, Kate, notebooks, merges, file managers and network disks leave.
-LITTER = [".loop.py.swp", "loop.py~", "4913", "#loop.py#", ".loop.py.kate-swp", "loop.py.orig"]
-LITTER += [".idea/x.py", ".ipynb_checkpoints/loop-checkpoint.py", "Untitled.ipynb", ".DS_Store"]
-LITTER += [
-    "loop_BASE_12.py",
-    "loop.py.rej",
-    "._loop.py",
-    "Thumbs.db",
-    "desktop.ini",
-    ".nfs0001",
-    ".fuse_hidden1",
-    ".directory",
-]
-IN_DATA = [
-    "x.orig",
-    "x.bak",
-    ".x.kate-swp",
-    ".goutputstream-A1",
-    ".DS_Store",
-    "._x",
-    "Thumbs.db",
-    "desktop.ini",
-    ".nfs0001",
-    "images.npy~",
-    "#x#",
-]
+ANYWHERE = [".DS_Store", "._x", "Thumbs.db", "desktop.ini", ".nfs0001", ".fuse_hidden1", "#x#"]
+ANYWHERE += ["x.orig", "x.bak", ".x.kate-swp", ".x.swp", ".goutputstream-A1", "x~", ".directory"]
+IN_CODE = ["4913", ".idea/x.py", ".ipynb_checkpoints/x.py", "Untitled.ipynb", "x_BASE_12.py"]
 
 
 def litter(folder: Path, names: list[str]) -> None:
@@ -212,17 +136,17 @@ def litter(folder: Path, names: list[str]) -> None:
     for name in names:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("left by another program")
-    (folder / ".#loop.py").symlink_to("user@host.123:456")
+    (folder / ".#x.py").symlink_to("user@host.123:456")
 
 
 def test_files_of_editors_change_nothing(
     reproduced: Callable[[Path], Project], tmp_path: Path
 ) -> None:
     project = reproduced(tmp_path)
-    litter(project.folder / "stages/train", LITTER)
-    for name in ("raw", "processed/train"):
-        litter(project.folder / "data" / name, IN_DATA)
-    litter(project.folder / "plots", IN_DATA)
+    for name in ("stages", "pipeline", "pipeline/training", "pipeline/data"):
+        litter(project.folder / name, ANYWHERE + IN_CODE)
+    for name in ("data/raw", "data/processed/train", "plots"):
+        litter(project.folder / name, ANYWHERE)
     assert project.changed() == set()
     assert project.repro("--force", "--single-item", "preprocess") == {"preprocess"}
     assert project.changed() == set()
@@ -240,23 +164,3 @@ def test_clone_with_line_ends_of_windows(
     clone.dvc("checkout")
     assert clone.changed() == set()
     assert clone.git("status", "--porcelain") == ""
-
-
-@pytest.mark.parametrize(
-    ("out", "stage"),
-    [
-        ("data/raw/data_batch_1.bin", "fetch"),
-        ("data/raw/batches.meta.txt", "fetch"),
-        ("data/processed/train/images.npy", "preprocess"),
-        ("models/model.keras", "train"),
-        ("metrics/evaluate.json", "evaluate"),
-        ("plots/mistakes.png", "plots"),
-    ],
-)
-def test_deleted_out(project: Project, out: str, stage: str) -> None:
-    path = project.folder / out
-    content = path.read_bytes()
-    path.unlink()
-    changed = project.changed()
-    path.write_bytes(content)
-    assert stage in changed

@@ -1,106 +1,143 @@
-"""The stage evaluate on what a training has made."""
+"""The stage evaluate: what it writes follows from the model and the test images."""
 
-import csv
 import json
-import math
-import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-import yaml
+from sklearn.metrics import accuracy_score, classification_report, log_loss
 
-from stages import device as device  # First, since TensorFlow reads what it sets.
-from stages.cifar10 import CLASSES
-from stages.corruptions import corrupted
-from stages.evaluate.augmentation import views
-from stages.evaluate.params import Tta
+from pipeline.data.arrays import load
+from pipeline.data.corruptions import corrupted
+from pipeline.evaluation.metrics import (
+    accuracy_with_interval,
+    calibration_table,
+    expected_calibration_error,
+)
+from pipeline.evaluation.predictions import views
 from tests.project import Params, Stage, assert_refused, write_params
+from tests.small import CLASSES, SIDE, small_project
 
-import keras  # isort: skip
+import keras
+import tensorflow as tf
+
+METRICS, MODEL = Path("metrics/evaluate.json"), Path("models/model.keras")
 
 
-@pytest.mark.parametrize("tta", ["none", "flip", "flip_translate"])
-def test_metrics_follow_from_the_model(
-    call_stage: Stage, trained: Path, tmp_path: Path, tta: Tta
-) -> None:
-    for name in ("data", "models"):
-        (tmp_path / name).symlink_to(trained / name)
-    params: Params = yaml.safe_load((trained / "params.yaml").read_text())
-    params["evaluate"]["tta"] = tta
-    write_params(tmp_path, params)
-    result = call_stage("evaluate", tmp_path)
+@pytest.fixture
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """Return parameters, in a folder with a model and what else the stage reads."""
+    monkeypatch.chdir(tmp_path)
+    MODEL.parent.mkdir()
+    keras.utils.set_random_seed(0)
+    dense(SIDE, len(CLASSES)).save(MODEL)
+    return small_project()
+
+
+def dense(side: int, classes: int, activation: str = "softmax") -> keras.Model:
+    layers = [keras.layers.Flatten(), keras.layers.Dense(classes, activation=activation)]
+    return keras.Sequential([keras.Input((side, side, 3)), *layers])
+
+
+def test_everything_follows_from_the_model(params: Params, call_stage: Stage) -> None:
+    result = call_stage("evaluate", Path())
     assert result.returncode == 0, result.stderr
-    trained = tmp_path
+    images, labels = load("test")
+    model = keras.saving.load_model(MODEL, safe_mode=True)
+    logits = sum(
+        weight * np.log(model.predict_on_batch(view).astype(float))
+        for weight, view in views(images, "flip_translate")
+    )
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    predicted = probabilities.argmax(axis=1)
+    names = np.array(CLASSES)
 
-    images = np.load(trained / "data/processed/test/images.npy", allow_pickle=False)
-    labels = np.load(trained / "data/processed/test/labels.npy", allow_pickle=False)
-    model = keras.saving.load_model(trained / "models/model.keras", safe_mode=True)
-    answers = [(weight, model(view).numpy()) for weight, view in views(images, tta)]
-    probabilities = np.prod([answer**weight for weight, answer in answers], axis=0)
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
-    predicted = probabilities.argmax(1)
-    metrics = json.loads((trained / "metrics/evaluate.json").read_text())
+    table = pd.read_csv("plots/predictions.csv")
+    assert table["index"].tolist() == [*range(40)]
+    assert table["actual"].tolist() == names[labels].tolist()
+    assert table["predicted"].tolist() == names[predicted].tolist()
+    np.testing.assert_allclose(table["confidence"], probabilities.max(axis=1), atol=2e-6)
 
-    plain = model(images).numpy().argmax(1)
-    assert metrics["accuracy_without_tta"] == pytest.approx((plain == labels).mean(), abs=1e-6)
-    changed = {name: corrupted(images, name) for name in params["evaluate"]["corruptions"]}
-    expected = {
-        name: (model(given).numpy().argmax(1) == labels).mean()
-        for name, given in ({"none": images} | changed).items()
+    def accuracy(images: np.ndarray) -> float:
+        found = model.predict_on_batch(images).argmax(axis=1)
+        return accuracy_score(labels[: len(images)], found)
+
+    corruptions = {
+        "none": accuracy(images[:25]),
+        "jpeg_50": accuracy(corrupted(images[:25], "jpeg_50")),
+        "noise_20": accuracy(corrupted(images[:25], "noise_20")),
     }
-    found = {row["corruption"]: row["accuracy"] for row in metrics["corruptions"]}
-    assert found == pytest.approx(expected, abs=1e-6)
-    del found["none"]
-    assert metrics["corruption_accuracy"] == pytest.approx(np.mean([*found.values()]), abs=2e-6)
-    n, p = len(labels), (predicted == labels).mean()
-    assert metrics["accuracy"] == pytest.approx(p, abs=1e-6)
-    loss = -np.log(probabilities[np.arange(n), labels])
-    assert metrics["loss"] == pytest.approx(loss.mean(), abs=1e-4)
-    # Wilson's interval in closed form.
-    z = 1.959964
-    centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    assert metrics["accuracy_low"] == pytest.approx((centre - half) / (1 + z * z / n), abs=2e-6)
-    assert metrics["accuracy_high"] == pytest.approx((centre + half) / (1 + z * z / n), abs=2e-6)
-
-    assert [row["class"] for row in metrics["per_class"]] == list(CLASSES)
-    for number, row in enumerate(metrics["per_class"]):
-        hits = ((predicted == number) & (labels == number)).sum()
-        precision = hits / max((predicted == number).sum(), 1)
-        recall = hits / (labels == number).sum()
-        f1 = 2 * precision * recall / (precision + recall) if hits else 0
-        assert row["precision"] == pytest.approx(precision, abs=1e-6)
-        assert row["recall"] == pytest.approx(recall, abs=1e-6)
-        assert row["f1"] == pytest.approx(f1, abs=1e-6)
-        assert row["images"] == (labels == number).sum()
-    scores = [row["f1"] for row in metrics["per_class"]]
-    assert metrics["macro_f1"] == pytest.approx(np.mean(scores), abs=1e-6)
-
-    with (trained / "plots/predictions.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [row["index"] for row in rows] == [str(i) for i in range(n)]
-    assert [row["actual"] for row in rows] == [CLASSES[label] for label in labels]
-    assert [row["predicted"] for row in rows] == [CLASSES[label] for label in predicted]
-    confidence = [float(row["confidence"]) for row in rows]
-    np.testing.assert_allclose(confidence, probabilities.max(1), atol=1e-5)
+    report = classification_report(
+        labels, predicted, target_names=CLASSES, zero_division=0, output_dict=True
+    )
+    right = predicted == labels
+    bins = calibration_table(probabilities.max(axis=1), right, 4)
+    metrics = json.loads(METRICS.read_text())
+    rows, per_class = metrics.pop("corruptions"), metrics.pop("per_class")
+    assert metrics == pytest.approx(
+        accuracy_with_interval(right)
+        | {
+            "accuracy_without_tta": accuracy(images),
+            "corruption_accuracy": (corruptions["jpeg_50"] + corruptions["noise_20"]) / 2,
+            "expected_calibration_error": expected_calibration_error(bins),
+            "loss": log_loss(labels, probabilities),
+            "macro_f1": report["macro avg"]["f1-score"],
+            "balanced_accuracy": report["macro avg"]["recall"],
+        },
+        abs=2e-6,
+    )
+    assert {row["corruption"]: row["accuracy"] for row in rows} == pytest.approx(corruptions)
+    assert pd.read_csv("plots/corruptions.csv").to_dict("records") == rows
+    for name, row in zip(CLASSES, per_class, strict=True):
+        keys = ("precision", "recall", "f1-score", "support")
+        assert [*row] == ["class", "precision", "recall", "f1", "images"]
+        assert row.pop("class") == name
+        assert [*row.values()] == pytest.approx([report[name][key] for key in keys], abs=1e-6)
+    np.testing.assert_allclose(pd.read_csv("plots/calibration.csv"), bins, atol=2e-6)
+    low, high, loss = (f"{metrics[k]:.4f}" for k in ("accuracy_low", "accuracy_high", "loss"))
+    *_, line = result.stdout.splitlines()
+    assert f"{metrics['accuracy']:.4f} (test-time augmentation flip_translate)" in line
+    assert line.endswith(f"95 % interval {low} to {high}; loss {loss}")
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "another network", "not finite"])
-def test_unusable_model_is_refused(
-    call_stage: Stage, trained: Path, tmp_path: Path, damage: str
-) -> None:
-    (tmp_path / "data").symlink_to(trained / "data")
-    shutil.copy(trained / "params.yaml", tmp_path)
-    path = tmp_path / "models/model.keras"
-    path.parent.mkdir()
-    if damage == "truncated":
-        path.write_bytes((trained / "models/model.keras").read_bytes()[:-1000])
-    elif damage == "another network":
-        keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)]).save(path)
-    elif damage == "not finite":
-        model = keras.saving.load_model(trained / "models/model.keras", safe_mode=True)
+def test_without_corruptions_there_is_no_mean_of_them(params: Params, call_stage: Stage) -> None:
+    params["evaluate"]["corruptions"] = []
+    write_params(Path(), params)
+    assert call_stage("evaluate", Path()).returncode == 0
+    metrics = json.loads(METRICS.read_text())
+    assert "corruption_accuracy" not in metrics
+    assert [row["corruption"] for row in metrics["corruptions"]] == ["none"]
+
+
+@pytest.mark.usefixtures("params")
+@pytest.mark.parametrize(
+    "damage", ["missing", "empty", "truncated", "another side", "logits", "NaN"]
+)
+def test_an_unusable_model_is_refused(call_stage: Stage, damage: str) -> None:
+    content = MODEL.read_bytes()
+    MODEL.unlink()
+    if damage == "another side":
+        dense(SIDE + 1, len(CLASSES)).save(MODEL)
+    elif damage == "logits":
+        dense(SIDE, len(CLASSES), "linear").save(MODEL)
+    elif damage == "NaN":
+        model = dense(SIDE, len(CLASSES))
         model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
-        model.save(path)
-    result = call_stage("evaluate", tmp_path)
-    assert_refused(result, "models/model.keras: ")
-    assert not (tmp_path / "metrics").exists()
+        model.save(MODEL)
+    elif damage != "missing":
+        MODEL.write_bytes(b"" if damage == "empty" else content[:-1000])
+    assert_refused(call_stage("evaluate", Path()), "models/model.keras: ")
+    assert not METRICS.exists()
+
+
+@pytest.mark.usefixtures("params")
+def test_too_little_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from stages.evaluate import main
+
+    def fail(*given: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "")
+
+    monkeypatch.setattr(keras.Model, "predict_on_batch", fail)
+    with pytest.raises(Exception, match="batch_size = 7 needs more memory"):
+        main()

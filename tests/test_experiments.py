@@ -5,7 +5,6 @@ import io
 import json
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,12 @@ import dvc.api
 import pandas as pd
 import pytest
 from dvc.repo import Repo
-from PIL import Image
-from playwright.sync_api import Browser
-from scipy.stats import spearmanr
 
-from stages.calibration import calibration, expected_calibration_error
-from tests.project import Project, Stage, assert_refused, run
+from pipeline.evaluation.metrics import calibration_table, expected_calibration_error
+from tests.project import Project, Stage, assert_refused
 
 # What is swept is of evaluate, whose runs are the shortest.
-BINS, TTA = "evaluate.calibration_bins", "evaluate.tta"
+BINS, TTA = "evaluate.calibration_bins", "evaluate.test_time_augmentation"
 METRIC = "expected_calibration_error"
 RATE = "recipes.airbench_small.optimizer.kernel_learning_rate"
 WORKERS = "2"
@@ -74,7 +70,7 @@ def test_sweep(project: Project) -> None:
         text = dvc.api.read("plots/predictions.csv", str(project.folder), rev=row["Experiment"])
         table = pd.read_csv(io.StringIO(text))
         right = (table["actual"] == table["predicted"]).to_numpy()
-        bins = calibration(table["confidence"].to_numpy(), right, int(row[BINS]))
+        bins = calibration_table(table["confidence"].to_numpy(), right, int(row[BINS]))
         assert float(row[METRIC]) == pytest.approx(expected_calibration_error(bins), abs=1e-5)
     # Short names: none that two files have, which DVC tells apart as FILE:NAME.
     assert not [name for name in rows[0] if ":" in name]
@@ -85,53 +81,6 @@ def test_failure_is_seen_with_its_reason(project: Project) -> None:
     assert failed["Experiment"] == "wrong"
     reason = f"error: params.yaml: {RATE} = -1: should be greater than 0"
     assert reason in project.dvc("queue", "logs", "wrong").splitlines()
-
-
-@pytest.fixture
-def importance(project: Project, call_stage: Stage) -> Stage:
-    """Return a function that runs the tool in the project."""
-    return partial(call_stage, "importance", project.folder)
-
-
-def test_importance(project: Project, importance: Stage, tmp_path: Path) -> None:
-    finished = [row for row in shown(project) if row["State"] != "Failed"]
-    pairs = [(int(row[BINS]), float(row[METRIC])) for row in finished]
-    expected = spearmanr(*zip(*pairs, strict=True))[0]
-    command = ["python", "-m", "tools", "importance", "--metric", METRIC]
-    result = run(command, project.folder, PYTHONPATH="")
-    assert result.returncode == 0, result.stderr
-    lines = {line.split()[0]: line.split() for line in result.stdout.splitlines()[1:-1]}
-    assert lines.keys() == {BINS, TTA}
-    assert lines[BINS][1] == "2"
-    assert lines[BINS][2] in {"5", "20"}
-    assert float(lines[BINS][-1]) == pytest.approx(expected, abs=0.0051)
-    # Names have no order.
-    assert lines[TTA][1] == "2"
-    assert lines[TTA][-1] == "-"
-    page = project.folder / "dvc_plots/importance.html"
-    assert all(row["Experiment"] in page.read_text() for row in finished)
-
-    assert importance("--metric", "loss", "--out", tmp_path / "a.png").returncode == 0
-    with Image.open(tmp_path / "a.png") as image:
-        assert image.width > image.height > 300
-    assert_refused(
-        importance("--metric", "speed"),
-        "--metric speed: no metric; allowed are",
-        "accuracy",
-    )
-    assert_refused(importance("--out", "a.pdf"), "a.pdf: the name must end in")
-    assert_refused(importance("nowhere"), "nowhere: ")
-
-
-def test_importance_is_drawn_without_a_network(
-    project: Project, importance: Stage, browser: Browser
-) -> None:
-    assert importance().returncode == 0
-    page = browser.new_context(offline=True).new_page()
-    page.goto((project.folder / "dvc_plots/importance.html").as_uri())
-    page.wait_for_selector("svg.marks")
-    # A point for each of four experiments in the panels of two parameters.
-    assert page.locator("svg.marks g.mark-symbol path").count() == 2 * 4
 
 
 def test_what_an_editor_asks(project: Project) -> None:
@@ -165,7 +114,7 @@ def test_apply_branch_and_remove(project: Project) -> None:
     project.dvc("exp", "branch", name, "kept")
     assert project.git("show", "kept:params.yaml") != project.git("show", "HEAD:params.yaml")
     project.dvc("exp", "apply", name)
-    assert project.params()["evaluate"]["tta"] == best[TTA]
+    assert project.params()["evaluate"]["test_time_augmentation"] == best[TTA]
     metrics = json.loads((project.folder / "metrics/evaluate.json").read_text())
     assert metrics[METRIC] == pytest.approx(float(best[METRIC]))
     assert project.repro("evaluate") == set()
@@ -174,23 +123,10 @@ def test_apply_branch_and_remove(project: Project) -> None:
     assert {row["Experiment"] for row in shown(project)}.isdisjoint({name, "wrong"})
 
 
-def test_no_experiments_to_compare(
-    reproduced: Callable[[Path], Project], call_stage: Stage, tmp_path: Path
-) -> None:
-    project = reproduced(tmp_path)
-    result = call_stage("importance", project.folder)
-    assert_refused(result, "0 finished experiments with accuracy")
-
-
-def test_metric_that_some_experiments_lack(project: Project, importance: Stage) -> None:
-    """One without corruptions has no accuracy on them; DVC writes None as a text then."""
+def test_trained_and_not_evaluated(project: Project, call_stage: Stage) -> None:
+    """The experiment has the test results of the commit, which are of another model."""
     project.git("checkout", "--quiet", ".")
-    finished = [row for row in shown(project) if row["State"] != "Failed"]
-    command = ["exp", "run", "evaluate", "--name", "clean"]
-    project.dvc(*command, "-S", "evaluate.corruptions=[]")
-    assert {row["Experiment"]: row for row in shown(project)}["clean"]["corruption_accuracy"] == ""
-    result = importance("--metric", "corruption_accuracy")
-    assert result.returncode == 0, result.stderr
-    assert f"{len(finished)} experiments drawn" in result.stdout
-    for name in ("tta", "Experiment", "seed"):
-        assert_refused(importance("--metric", name), f"--metric {name}: no metric")
+    project.dvc("exp", "run", "train", "--name", "half", "-S", "seed=1")
+    for revision in ("half", "workspace"):
+        refused = call_stage("compare", project.folder, "HEAD", revision)
+        assert_refused(refused, f"predictions.csv of {revision}: ", " of another model than ")

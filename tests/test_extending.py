@@ -14,13 +14,13 @@ from tests.project import ROOT, Project
 PAGE = (ROOT / "docs/extending.md").read_text()
 BLOCK = re.compile(r"^```(python|diff|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Named before a block: the file that it is, or that it changes.
-FILE = re.compile(r"`(stages/[\w/]+\.py)`:\n")
+FILE = re.compile(r"`((?:pipeline|stages)/[\w/]+\.py)`:\n")
 
 
 def follow(project: Project) -> list[dict[str, Any]]:
-    """Do what the page says; return metrics/train.json after each training.
+    """Do what the page says; return the metrics after each command.
 
-    The first model is evaluated too; what comes later than that, other tests run.
+    Experiments end with the training; what comes later, other tests run.
     """
     metrics: list[dict[str, Any]] = []
     for block in BLOCK.finditer(PAGE):
@@ -33,8 +33,9 @@ def follow(project: Project) -> list[dict[str, Any]]:
             assert path.read_text().count(old) == 1, old
             path.write_text(path.read_text().replace(old, new))
         for command in re.findall(r"^\$ (dvc .*)$", text, re.MULTILINE):
-            project.call(*shlex.split(command), "train" if metrics else "evaluate")
-            metrics.append(json.loads((project.folder / "metrics/train.json").read_text()))
+            project.call(*shlex.split(command), *(["train"] if "exp run" in command else []))
+            files = sorted((project.folder / "metrics").glob("*.json"))
+            metrics.append({k: v for f in files for k, v in json.loads(f.read_text()).items()})
     return metrics
 
 
@@ -49,11 +50,21 @@ def trainings(
 def test_the_network_is_trained(trainings: list[dict[str, Any]]) -> None:
     convolutions = (3 * 9 + 1) * 16 + (16 * 9 + 1) * 32 + (32 * 9 + 1) * 64
     dense = (4 * 4 * 64 + 1) * 10
-    small, _ = trainings
+    small, *_ = trainings
     assert small["sizes"][0]["parameters"] == convolutions + dense
 
 
 def test_the_optimizer_trains_the_network(trainings: list[dict[str, Any]]) -> None:
-    small, lion = trainings
+    small, lion, *_ = trainings
     assert lion["sizes"] == small["sizes"]
     assert lion["train_loss"] != small["train_loss"]
+
+
+def test_the_augmentation_and_the_loss_change_the_training(trainings: list[dict[str, Any]]) -> None:
+    _, lion, grey, focal, _ = trainings
+    assert len({trained["train_loss"] for trained in (lion, grey, focal)}) == 3
+
+
+def test_the_metric_is_measured(trainings: list[dict[str, Any]]) -> None:
+    *_, measured = trainings
+    assert measured["accuracy"] <= measured["top_3_accuracy"] <= 1

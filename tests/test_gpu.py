@@ -54,8 +54,8 @@ def test_make_installs_cudas_packages_where_a_driver_answers(
     tmp_path: Path, driver: Driver
 ) -> None:
     """Into the environment that there is, too; nothing else is installed again."""
-    (tmp_path / "stages").mkdir()
-    for name in ("Makefile", LOCK, CUDA_LOCK, "stages/nvidia.py"):
+    (tmp_path / "pipeline/common").mkdir(parents=True)
+    for name in ("Makefile", LOCK, CUDA_LOCK, "pipeline/common/nvidia.py"):
         shutil.copy(ROOT / name, tmp_path / name)
     cuda = [CUDA_LOCK] if driver.answers else []
     assert installed_by_make(tmp_path, driver) == [LOCK, *cuda]
@@ -66,19 +66,6 @@ def test_make_installs_cudas_packages_where_a_driver_answers(
     assert installed_by_make(tmp_path, driver) == []
 
 
-def locked() -> dict[str, str]:
-    """Return the locked version of each CUDA package."""
-    text = (ROOT / CUDA_LOCK).read_text().replace("\\\n", " ")
-    versions = {}
-    for line in text.splitlines():
-        pin, *hashes = line.split()
-        name, version = pin.split("==")
-        assert all(entry.startswith("--hash=sha256:") for entry in hashes)
-        assert hashes
-        versions[name] = version
-    return versions
-
-
 def test_cudas_packages_are_those_that_tensorflow_asks_for() -> None:
     wanted = {
         requirement.name: requirement.specifier
@@ -86,7 +73,8 @@ def test_cudas_packages_are_those_that_tensorflow_asks_for() -> None:
         if requirement.marker and requirement.marker.evaluate({"extra": "and-cuda"})
         if not requirement.marker.evaluate({"extra": ""})
     }
-    versions = locked()
+    # The locked version of each.
+    versions = dict(re.findall(r"^(\S+)==(\S+)", (ROOT / CUDA_LOCK).read_text(), re.M))
     assert versions.keys() == wanted.keys()
     assert all(version in wanted[name] for name, version in versions.items())
 

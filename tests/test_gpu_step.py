@@ -1,90 +1,81 @@
 """The step as a GPU takes it, on the CPU: compiled by XLA, in bfloat16, of ops that a GPU has."""
 
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
+
+from pipeline import networks
+from pipeline.common.config import Recipe, part_classes
+from stages import train as stage
+from stages.train import train
+
+import keras
+import tensorflow as tf
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 from tensorflow.python.framework.kernels import get_registered_kernels_for_op
 
-from stages import device as device  # First, since TensorFlow reads what it sets.
-from stages.train.loop import train
-from stages.train.params import Recipe
-from stages.train.recipes import Training, assemble
-from stages.train.steps import compiled_steps, training_step, validation_step
-from tests.unit.tiny_recipes import tiny
-
-import keras  # isort: skip
-import tensorflow as tf  # isort: skip
-
-IMAGES = np.random.default_rng(1).random((12, 32, 32, 3), np.float32)
-LABELS = (np.arange(12) % 10).astype(np.uint8)
+CLASSES, SIDE = 10, 16
+GENERATOR = np.random.default_rng(1)
+TRAINING = GENERATOR.random((12, SIDE, SIDE, 3), np.float32), (np.arange(12) % 10).astype(np.uint8)
+VALIDATION = TRAINING[0][:7], TRAINING[1][:7]
 # XLA draws other numbers for dropout. Every augmentation is tried.
-NO_DROPOUT = {"dropout": 0.0, "dense_dropout": 0.0}
-EVERYTHING = {"flip": "random", "translation": 2, "border": "zero", "cutout": 4}
-EVERYTHING |= {"brightness": 0.1, "contrast": 0.1}
-AIRBENCH = {"batch_size": 6, "ema_momentum": 0.5, "keep": "best"}
-RECIPES = {
-    # One phase, since each is compiled.
-    "airbench": tiny("airbench_small", network={"whitening_epochs": 2}, **AIRBENCH),
+EVERYTHING = {"flip": "random", "translation": 2, "padding_mode": "zeros", "cutout": 4}
+EVERYTHING |= {"brightness": 0.1, "contrast": 0.1, "noise": 0.1}
+MORE: dict[str, dict[str, Any]] = {
+    "airbench": {"ema_momentum": 0.5, "restore_best_weights": True},
     # Of each batch the hardest half is trained.
-    "tutorial": tiny("tutorial", batch_size=6, network=NO_DROPOUT, hardest_share=0.5),
+    "tutorial": {"hard_example_fraction": 0.5},
     # The last batch of an epoch is smaller.
-    "resnet": tiny("resnet20", batch_size=5, augmentation=EVERYTHING),
+    "resnet": {"augmentation": EVERYTHING, "batch_size": 5},
 }
+OPTIMIZERS = {"airbench": "muon", "tutorial": "rmsprop"}
+NAMES = [*part_classes("network")]
 
 
-@pytest.fixture
-def precision(request: pytest.FixtureRequest) -> str:
-    """Let Keras compute in a precision."""
-    keras.config.set_dtype_policy("mixed_bfloat16" if request.param == "bfloat16" else "float32")
-    return request.param
+def recipe_of(name: str) -> Recipe:
+    """Return a recipe whose network is as narrow as can be."""
+    network: Any = part_classes("network")[name].model_validate({"name": name})
+    changed = {"dropout": 0.0, "dense_dropout": 0.0, "depth": 8, "pool_after": [1]}
+    known = {key: value for key, value in changed.items() if key in type(network).model_fields}
+    content = {
+        "network": networks.narrowed(network, 0.1).model_dump() | known,
+        "optimizer": {"name": OPTIMIZERS.get(name, "sgd")},
+        "schedule": {"name": "linear"},
+        "batch_size": 6,
+        "epochs": 2,
+    }
+    return Recipe.model_validate(content | MORE.get(name, {}))
 
 
-def assembled(recipe: Recipe, on_cpu: bool = False) -> Training:
+def losses(name: str, on_gpu: bool) -> list[float]:
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(0)
-    return assemble(recipe, IMAGES, LABELS, seed=0, on_cpu=on_cpu)
-
-
-def losses(recipe: Recipe, on_cpu: bool, on_gpu: bool) -> list[float]:
-    """Train, all epochs on the images as they are, and return the losses."""
-    whole = recipe.augmentation.model_copy(update={"low_resolution_share": 0.0})
-    recipe = recipe.model_copy(update={"augmentation": whole})
-    training = assembled(recipe, on_cpu)
-    rows = [*train(training, IMAGES[:7], LABELS[:7], on_gpu=on_gpu)]
-    # Weights and the optimizer's state, whatever the layers compute in.
-    assert {variable.dtype for variable in training.state} <= {"float32", "int64", "int32"}
-    return [row[key] for row in rows for key in ("loss", "val_loss")]
+    *_, (history, _) = train(recipe_of(name), TRAINING, VALIDATION, CLASSES, 0, on_gpu)
+    return [row[key] for row in history for key in ("loss", "val_loss")]
 
 
 @cache
 def plain_losses(name: str) -> list[float]:
     """Return the losses of the plain path: no XLA, float32, the layers made for CPUs."""
     keras.config.set_dtype_policy("float32")
-    return losses(RECIPES[name], on_cpu=True, on_gpu=False)
+    return losses(name, on_gpu=False)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_step_compiled_by_xla_learns_the_same(name: str) -> None:
-    found = losses(RECIPES[name], on_cpu=False, on_gpu=True)
-    assert found == pytest.approx(plain_losses(name), 1e-3)
+    assert losses(name, on_gpu=True) == pytest.approx(plain_losses(name), 1e-3)
 
 
-@pytest.mark.parametrize("precision", ["bfloat16"], indirect=True)
-@pytest.mark.parametrize("name", RECIPES)
-def test_bfloat16_learns_the_same(name: str, precision: str) -> None:
-    """Which has 8 bits of a number's value, float32 24; with the layers for CPUs and for GPUs.
-
-    The latter compiled where that does not take long.
-    """
+@pytest.mark.parametrize("name", NAMES)
+def test_bfloat16_learns_the_same(name: str) -> None:
+    """Which has 8 bits of a number's value, float32 24."""
     expected = plain_losses(name)
     keras.config.set_dtype_policy("mixed_bfloat16")
-    for on_cpu in (True, False):
-        found = losses(RECIPES[name], on_cpu, on_gpu=name == "tutorial" and not on_cpu)
-        assert found == pytest.approx(expected, 0.1)
-        assert found != pytest.approx(expected, 1e-4)
+    found = losses(name, on_gpu=True)
+    assert found == pytest.approx(expected, 0.1)
+    assert found != pytest.approx(expected, 1e-4)
 
 
 # What a GPU does not compute: inputs, constants, calls of functions and loops.
@@ -106,28 +97,39 @@ def has_gpu_kernel(node: NodeDef) -> bool:
     )
 
 
-def nodes_of(function: Any, *arguments: Any) -> list[NodeDef]:
-    """Return the operations of a function and of those that it calls."""
-    graph = function.get_concrete_function(*arguments).graph.as_graph_def()
-    return [*graph.node, *(node for nested in graph.library.function for node in nested.node_def)]
+@pytest.mark.parametrize("name", NAMES)
+def test_a_gpu_has_every_operation(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Of the functions that a training compiles, here without XLA, which has kernels of its own."""
+    functions = []
 
+    class Traced:
+        """TensorFlow, as stages/train.py sees it."""
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"], indirect=True)
-@pytest.mark.parametrize("name", RECIPES)
-def test_a_gpu_has_every_operation(name: str, precision: str) -> None:
-    """Of the last phase; those before it have the same layers, on smaller images."""
-    recipes = RECIPES | {"airbench": tiny("airbench_small", **AIRBENCH)}
-    training = assembled(recipes[name])
-    last = training.phases[-1]
-    batches = last.batches
-    chunk = next(batches.chunks(batches.plan(0), 2))
-    for step in (training_step(training, last), validation_step(training)):
-        steps = compiled_steps(batches, step, on_gpu=False)
-        assert isinstance(steps, partial)
-        nodes = nodes_of(steps.func, batches.data, chunk, tf.zeros(2))
-        assert len(nodes) > 50
-        assert not {
-            (node.op, tf.dtypes.as_dtype(node.attr["T"].type))
-            for node in nodes
-            if node.op not in STRUCTURE and not has_gpu_kernel(node)
-        }
+        def __getattr__(self, name: str) -> Any:
+            return getattr(tf, name)
+
+        def function(self, function: Any, jit_compile: bool = False) -> Any:
+            functions.append(tf.function(function))
+            return functions[-1]
+
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "tf", Traced())
+        recipe = recipe_of(name).model_copy(update={"epochs": 1})
+        next(train(recipe, TRAINING, VALIDATION, CLASSES, 0, on_gpu=True))
+    graphs = [
+        concrete.graph.as_graph_def()
+        for function in functions
+        for concrete in function._list_all_concrete_functions_for_serialization()
+    ]
+    nodes = [
+        node
+        for graph in graphs
+        for node in (*graph.node, *(n for f in graph.library.function for n in f.node_def))
+    ]
+    assert len(nodes) > 100
+    assert not {
+        (node.op, tf.dtypes.as_dtype(node.attr["T"].type))
+        for node in nodes
+        if node.op not in STRUCTURE and not has_gpu_kernel(node)
+    }

@@ -1,15 +1,21 @@
-"""DVC's pages of plots in a real browser, without a network."""
+"""DVC's pages of plots: what each chart draws, and the page in a browser without a network."""
 
 import json
-from collections.abc import Callable
+import re
+import shutil
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
+import vl_convert
 from PIL import Image
 from playwright.sync_api import Browser
 
-from tests.project import Edited, Project, assert_refused, run
+from pipeline.evaluation.metrics import accuracy_with_interval
+from tests.project import ROOT, Project, assert_refused, default_params, run
 
+PREDICTIONS = "plots/predictions.csv"
 TABLES = ("calibration", "corruptions", "history", "predictions")
 FILES = [f"plots_{table}_csv" for table in TABLES]
 CHARTS = ["accuracy", "confusion", "f1", "loss", *FILES]
@@ -33,26 +39,94 @@ CUT = """() => [...document.images].filter(image => image.getBoundingClientRect(
 
 
 @pytest.fixture(scope="module")
-def project(edited: Edited, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Return a project with the page's template and one result other than the last commit's."""
-    project = edited(tmp_path_factory.mktemp("page"), "evaluate.tta", "none")
-    result = run(["python", "-m", "tools", "page"], project.folder, PYTHONPATH="")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Return the project with its own results, the page's template, and other predictions."""
+    project = Project(tmp_path_factory.mktemp("project"))
+    for name in (".dvc/plots", "plots", "metrics"):
+        shutil.copytree(ROOT / name, project.folder / name)
+    for name in (".dvc/config", "dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, project.folder / name)
+    project.git("init", "--quiet", "--initial-branch=main")
+    project.git("config", "user.name", "Test")
+    project.git("config", "user.email", "test@example.com")
+    project.commit("Start")
+    table = project.folder / PREDICTIONS
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:201]))
+    # In a folder of the project it is the project's; in another there is none to be made.
+    project.folder.joinpath("stages").mkdir()
+    result = run(["python", "-m", "tools.page"], project.folder / "stages")
     assert result.returncode == 0, result.stderr
     return project
 
 
-def test_page_made_elsewhere(make_project: Callable[[Path], Project], tmp_path: Path) -> None:
-    """In a folder of the project it is the project's; in another there is none to be made."""
-    project = make_project(tmp_path / "project")
-    result = run(["python", "-m", "tools", "page"], project.folder / "stages")
-    assert result.returncode == 0, result.stderr
-    assert "page.html" in (project.folder / ".dvc/config.local").read_text()
-    assert (project.folder / ".dvc/page.html").exists()
-    assert not (project.folder / "stages/.dvc").exists()
-    other = tmp_path / "other"
-    other.mkdir()
-    assert_refused(run(["python", "-m", "tools", "page"], other), "dvc.yaml: missing; ")
-    assert not [*other.iterdir()]
+def drawn(chart: list[dict[str, Any]], *titles: str) -> set[tuple[float | str, ...]]:
+    """Return what the marks of a chart stand for, under these titles of its axes and legend."""
+    found = set()
+    picture = vl_convert.vegalite_to_svg(chart[0]["content"])
+    for label in re.findall('<path aria-label="([^"]*)"', picture):
+        values = dict(part.split(": ", 1) for part in label.split("; ") if ": " in part)
+        if values.keys() >= {*titles}:
+            found.add(tuple(rounded(values[title]) for title in titles))
+    return found
+
+
+def rounded(value: str | float) -> float | str:
+    """Return a number to three digits, a percentage as its share, and any other text as it is."""
+    if isinstance(value, str) and not re.fullmatch(r"[\d.]+%?", value):
+        return value
+    share = isinstance(value, str) and value.endswith("%")
+    return round(float(str(value).rstrip("%")) / (100 if share else 1), 3)
+
+
+def rows_of(table: pd.DataFrame, *columns: str) -> set[tuple[float | str, ...]]:
+    return {tuple(map(rounded, row)) for row in table[[*columns]].itertuples(index=False)}
+
+
+def test_charts_draw_the_columns_that_their_axes_name(project: Project) -> None:
+    charts = json.loads(project.dvc("plots", "show", "--json"))["data"]
+    tables = {name: pd.read_csv(project.folder / f"plots/{name}.csv") for name in TABLES}
+    history = tables["history"]
+    for name, title in (("loss", "Loss (cross-entropy)"), ("accuracy", "Accuracy (top-1)")):
+        columns = {"training": name, "validation": f"val_{name}"}
+        expected = {
+            (*row, images)
+            for images, column in columns.items()
+            for row in rows_of(history, "epoch", column)
+        }
+        assert drawn(charts[name], "Epoch", title, "Images") == expected
+    # A line without points says its first one.
+    rates = drawn(charts["plots/history.csv"], "Epoch", "Learning rate")
+    assert rates == rows_of(history[:1], "epoch", "learning_rate")
+
+    predictions = tables["predictions"]
+    table = pd.crosstab(predictions["predicted"], predictions["actual"], normalize="columns")
+    shares = table.melt(ignore_index=False, value_name="share").reset_index()
+    expected = rows_of(shares[shares["share"] > 0], "predicted", "actual", "share")
+    titles = ("Predicted class", "Actual class", "percent_of_y")
+    found = {row for row in drawn(charts["confusion"], *titles) if row[2]}
+    # What the mouse points at is drawn once more, with two digits.
+    assert found >= expected
+    assert {row[:2] for row in found} == {row[:2] for row in expected}
+    metrics = json.loads((project.folder / "metrics/evaluate.json").read_text())
+    scores = pd.DataFrame(metrics["per_class"])
+    assert drawn(charts["f1"], "Class", "F1") == rows_of(scores, "class", "f1")
+
+    surest = predictions[predictions["confidence"] > 0.95]
+    right = (surest["actual"] == surest["predicted"]).sum() / len(predictions)
+    bars = drawn(charts["plots/predictions.csv"], "Share of the test images", "Prediction")
+    assert (rounded(right), "right") in bars
+    titles = ("Confidence in the predicted class", "Accuracy", "rev")
+    calibration = tables["calibration"].assign(rev="workspace")
+    expected = rows_of(calibration, "confidence", "accuracy", "rev")
+    assert drawn(charts["plots/calibration.csv"], *titles) == expected
+    title = "Accuracy (top-1), one view of each image"
+    corruptions = drawn(charts["plots/corruptions.csv"], "Corruption", title)
+    assert corruptions == rows_of(tables["corruptions"], "corruption", "accuracy")
+
+
+def test_page_made_elsewhere(tmp_path: Path) -> None:
+    assert_refused(run(["python", "-m", "tools.page"], tmp_path), "dvc.yaml: missing; ")
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize(
@@ -90,13 +164,12 @@ def test_page_is_drawn_without_a_network(
             with Image.open(tmp_path / "static" / file) as image:
                 assert sizes[file] == [*image.size]
     # Of the predictions that the page was made of.
-    metrics = json.loads((project.folder / "metrics/evaluate.json").read_text())
-    accuracy, *interval = (
-        f"{100 * metrics[name]:.2f} %" for name in ("accuracy", "accuracy_low", "accuracy_high")
-    )
+    rows = pd.read_csv(project.folder / PREDICTIONS)
+    metrics = accuracy_with_interval((rows["actual"] == rows["predicted"]).to_numpy())
+    accuracy, low, high = (f"{100 * share:.2f} %" for share in metrics.values())
     assert page.locator("header p").all_inner_texts()[0] == (
-        f"workspace, airbench_small: accuracy {accuracy}, 95 % interval {' to '.join(interval)}, "
-        "200 test images"
+        f"workspace, {default_params()['recipe']}: accuracy {accuracy}, "
+        f"95 % interval {low} to {high}, 200 test images"
     )
     assert page.locator("header p").count() == len(revisions)
     # A chart names revisions only where there are several; what a chart shows is there once.

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 from dvc.repo import Repo
 
-from tests.project import Project, name_of, put, run, stages_run
+from tests.project import Project, put, run, stages_run
 
 FROM_TRAIN = {"train", "evaluate", "plots"}
 
@@ -35,29 +34,18 @@ def unchanged(project: Project) -> Any:
 
 
 def test_second_run_does_nothing(project: Project) -> None:
-    start = time.monotonic()
     output = project.dvc("repro")
-    assert time.monotonic() - start < 10
     assert "Data and pipelines are up to date." in output
     assert "Running stage" not in output
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "stages"),
-    [
-        ("preprocess.test_size", 150, {"preprocess", "evaluate", "plots"}),
-        ("recipes.tutorial.epochs", 1, set()),
-        ("plots.dpi", 60, {"plots"}),
-    ],
-    ids=name_of,
-)
-def test_stages_that_run_after_an_edit(
-    project: Project, key: str, value: Any, stages: set[str]
+def test_only_what_reads_the_test_images_runs_after_an_edit_of_their_number(
+    project: Project,
 ) -> None:
     params = project.params()
-    put(params, key, value)
+    put(params, "preprocess.test_size", 150)
     project.write(params)
-    assert project.repro() == stages
+    assert project.repro() == {"preprocess", "evaluate", "plots"}
     assert project.changed() == set()
 
 
@@ -67,7 +55,7 @@ def test_stage_run_again_gives_the_same_bytes(project: Project, name: str) -> No
 
     test_settings.py checks the bytes of the other stages.
     """
-    with (project.folder / f"stages/{name}/__main__.py").open("a") as file:
+    with (project.folder / f"stages/{name}.py").open("a") as file:
         file.write("# A comment.\n")
     assert project.repro() == {name}
     assert project.git("status", "--porcelain", "data", "metrics", "plots") == ""
@@ -130,47 +118,25 @@ def test_metrics_show(project: Project) -> None:
     assert metrics["accuracy_low"] < metrics["accuracy"] < metrics["accuracy_high"]
 
 
-def test_plots_show(project: Project) -> None:
-    assert_shown(project, is_validated=True)
-
-
-def assert_shown(project: Project, is_validated: bool) -> None:
-    """Assert that DVC's page has every figure, and its charts the rows of the tables."""
+def assert_shown(project: Project) -> None:
+    """Assert that DVC's page has every figure, and every chart by its title."""
     project.dvc("plots", "show", "--out", "page")
     page = (project.folder / "page/index.html").read_text()
     images = re.findall(r'<img[^>]*src="([^"]+\.png)"', page)
     assert len(images) == 7
     for image in images:
         assert (project.folder / "page" / image).read_bytes().startswith(b"\x89PNG")
-
     charts = json.loads(project.dvc("plots", "show", "--json"))["data"]
-    rows = {
-        name: chart[0]["content"]["data"]["values"]
-        for name, chart in charts.items()
-        if "content" in chart[0]
-    }
-    history = read_csv(project, "plots/history.csv")
-    assert ("val_loss" in history[0]) == is_validated
-    for name in ("loss", "accuracy", "plots/history.csv"):
-        assert [row | {"rev": "workspace"} for row in history] == [
-            {key: row[key] for key in [*history[0], "rev"]} for row in rows[name]
-        ]
-        assert charts[name][0]["content"]["title"]["text"] in page
-    predictions = read_csv(project, "plots/predictions.csv")
-    assert [(row["actual"], row["predicted"]) for row in rows["confusion"]] == [
-        (row["actual"], row["predicted"]) for row in predictions
+    titles = [
+        chart[0]["content"]["title"]["text"] for chart in charts.values() if "content" in chart[0]
     ]
-    per_class = read_json(project, "metrics/evaluate.json")["per_class"]
-    assert {row["class"]: row["f1"] for row in rows["f1"]} == {
-        row["class"]: row["f1"] for row in per_class
-    }
-    corruptions = read_json(project, "metrics/evaluate.json")["corruptions"]
-    assert [
-        {"corruption": row["corruption"], "accuracy": float(row["accuracy"])}
-        for row in rows["plots/corruptions.csv"]
-    ] == corruptions
-    assert len(corruptions) == 1 + len(project.params()["evaluate"]["corruptions"])
-    assert len(rows["plots/calibration.csv"]) == len(read_csv(project, "plots/calibration.csv"))
+    assert len(titles) == 8
+    assert all(title in page for title in titles)
+
+
+def test_plots_show(project: Project) -> None:
+    """What the charts draw: test_page.py."""
+    assert_shown(project)
 
 
 def test_experiment_with_another_recipe_and_no_validation_images(project: Project) -> None:
@@ -190,5 +156,6 @@ def test_experiment_with_another_recipe_and_no_validation_images(project: Projec
     row = {row["Experiment"]: row for row in table}["letter"]
     assert row["recipe"] == "tutorial"
     assert float(row["accuracy"]) == metrics["accuracy"]
-    assert_shown(project, is_validated=False)
+    assert "val_loss" not in read_csv(project, "plots/history.csv")[0]
+    assert_shown(project)
     project.dvc("exp", "remove", "letter")

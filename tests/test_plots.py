@@ -1,7 +1,5 @@
-"""The stage plots: what its figures show, pixel by pixel where that can be said."""
+"""The stage plots: which rows and images come into which figure, and what it refuses."""
 
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,151 +7,144 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from stages.corruptions import corrupted
-from tests.project import Params, Stage, assert_refused, write_params
-from tests.project import default_params as params_of_project
+from pipeline import figures
+from pipeline.data.arrays import load
+from pipeline.data.corruptions import corrupted
+from stages.plots import first_of_both
+from tests.project import Stage, assert_refused
+from tests.small import CLASSES, small_project
 
-Plot = Callable[..., dict[str, Image.Image]]
-NAMES = [
-    *("samples", "history", "predictions", "mistakes", "confusion", "corruptions", "reliability"),
-]
+from matplotlib.figure import Figure
+
+# In an order of their own; below them, the same right one nine times.
+ROWS = """\
+index,actual,predicted,confidence
+29,$z^$ebra,$z^$ebra,0.5
+0,emu,gnu,0.25
+7,gnu,$z^$ebra,0.875
+3,$z^$ebra,gnu,0.625
+4,emu,gnu,0.875
+5,emu,emu,1.0
+"""
+TABLES = {
+    "predictions.csv": ROWS + "2,gnu,gnu,0.75\n" * 9,
+    "history.csv": "epoch,loss,accuracy,val_loss,val_accuracy\n1,2,0.25,1.5,0.5\n",
+    # Half of the images 0.1 too sure, half of them 0.15 too unsure.
+    "calibration.csv": "confidence,accuracy,count\n0.5,0.4,7\n0.75,0.9,7\n",
+    "corruptions.csv": "corruption,accuracy\nnone,0.75\nnoise_8,0.125\n",
+}
 
 
 @pytest.fixture
-def folder(trained: Path, tmp_path: Path) -> Path:
-    """Return a folder with all that the stage plots reads."""
-    (tmp_path / "data").symlink_to(trained / "data")
-    shutil.copytree(trained / "plots", tmp_path / "plots")
-    shutil.copytree(trained / "metrics", tmp_path / "metrics")
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the current folder, with the tables that the stage reads."""
+    monkeypatch.chdir(tmp_path)
+    Path("plots").mkdir()
+    for name, text in TABLES.items():
+        Path("plots", name).write_text(text)
     return tmp_path
 
 
 @pytest.fixture
-def plot(folder: Path, call_stage: Stage) -> Plot:
-    """Return a function that runs the stage and returns its figures."""
-
-    def plotted(**settings: int) -> dict[str, Image.Image]:
-        params: Params = params_of_project()
-        params["plots"] |= settings
-        write_params(folder, params)
-        result = call_stage("plots", folder)
-        assert result.returncode == 0, result.stderr
-        return {name: Image.open(folder / f"plots/{name}.png") for name in NAMES}
-
-    return plotted
+def made(folder: Path, call_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
+    """Run the stage and return its figures, none of which is drawn."""
+    made: dict[str, Figure] = {}
+    monkeypatch.setattr(figures, "save", lambda figure, path, dpi: made.update({path.stem: figure}))
+    small_project()
+    result = call_stage("plots", folder)
+    assert result.returncode == 0, result.stderr
+    return made
 
 
-def blocks(figure: Image.Image, images: np.ndarray, scale: int) -> list[tuple[int, int]]:
-    """Return where each image stands in a figure, every pixel a square of `scale` pixels."""
-    pixels = np.asarray(figure.convert("RGB"))
-    found = []
-    for image in images:
-        block = np.rint(image * 255).astype(np.uint8).repeat(scale, 0).repeat(scale, 1)
-        side = len(block)
-        # Candidates by the first row's first and last pixel; then all of the block.
-        rows, columns = np.nonzero(
-            (pixels[: 1 - side, : 1 - side] == block[0, 0]).all(-1)
-            & (pixels[: 1 - side, side - 1 :] == block[0, -1]).all(-1)
-            & (pixels[side - 1 :, : 1 - side] == block[-1, 0]).all(-1)
-        )
-        places = [
-            (int(row), int(column))
-            for row, column in zip(rows, columns, strict=True)
-            if (pixels[row : row + side, column : column + side] == block).all()
-        ]
-        assert len(places) == 1, "an image is not shown pixel by pixel"
-        found.append(places[0])
-    return found
+def heading(figure: Figure) -> str:
+    return figure.texts[0].get_text()
 
 
-@pytest.mark.parametrize(("columns", "rows", "dpi", "scale"), [(6, 4, 100, 4), (3, 2, 160, 6)])
-def test_images_are_sharp_and_in_order(
-    plot: Plot, folder: Path, columns: int, rows: int, dpi: int, scale: int
-) -> None:
-    figures = plot(columns=columns, rows=rows, dpi=dpi)
-    shown = columns * rows
-    predictions = pd.read_csv(folder / "plots/predictions.csv")
-    wrong = predictions[predictions["actual"] != predictions["predicted"]]
-    worst = wrong.sort_values("confidence", ascending=False, kind="stable")["index"][:shown]
-    # A quarter of them wrong, where there are enough.
-    right = predictions[predictions["actual"] == predictions["predicted"]]
-    count = max(shown // 4, shown - len(right))
-    both = sorted([*wrong["index"][:count], *right["index"][: shown - count]])
-    test = np.load(folder / "data/processed/test/images.npy", allow_pickle=False)
-    train = np.load(folder / "data/processed/train/images.npy", allow_pickle=False)
-    for name, images in (
-        ("samples", train[:shown]),
-        ("predictions", test[both]),
-        ("mistakes", test[worst]),
-    ):
-        places = blocks(figures[name], images, scale)
-        assert places == sorted(places)
-        assert len({row for row, _ in places}) == rows
-        assert len({column for _, column in places}) == columns
-    changed = [test[:rows], corrupted(test[:rows], "jpeg_75")]
-    places = blocks(figures["corruptions"], np.stack(changed, 1).reshape(-1, 32, 32, 3), scale)
-    assert places == sorted(places)
-    assert len({row for row, _ in places}) == rows
+def test_images_are_those_that_the_headings_name(made: dict[str, Figure]) -> None:
+    train, labels = load("train")
+    test, _ = load("test")
+    noisy = corrupted(test[:2], "noise_8")
+    expected = {
+        "samples": train[:8],
+        # A quarter is wrong.
+        "predictions": test[[29, 0, 7, 5, 2, 2, 2, 2]],
+        # Of equally confident ones in the order of the table.
+        "mistakes": test[[7, 4, 3, 0]],
+        "corruptions": np.stack([test[0], noisy[0], test[1], noisy[1]]),
+    }
+    for name, images in expected.items():
+        for axes, image in zip(made[name].axes, images, strict=True):
+            np.testing.assert_array_equal(axes.images[0].get_array(), image)
+            assert axes.images[0].get_interpolation() == "nearest"
+    titles = {name: [axes.get_title() for axes in made[name].axes] for name in expected}
+    assert titles["samples"] == [CLASSES[label] for label in labels[:8]]
+    assert titles["corruptions"] == ["none\n75.0%", "noise_8\n12.5%"] * 2
+    assert titles["mistakes"][:2] == ["R: gnu\nP: $z^$ebra 87.5%", "R: emu\nP: gnu 87.5%"]
+    is_orange = [axes.title.get_color() == figures.VERMILLION for axes in made["predictions"].axes]
+    assert is_orange == [False, True, True, *[False] * 5]
+    assert heading(made["samples"]) == "First 8 of 1,001 training images"
+    assert heading(made["predictions"]).startswith("First 6 right and first 2 wrong (orange)")
+    assert heading(made["mistakes"]) == "Most confident of 4 mistakes on 15 test images"
 
 
-def test_figures_hold_no_version_and_no_date(plot: Plot, folder: Path) -> None:
-    for figure in plot().values():
-        assert set(figure.info) <= {"dpi"}
-        assert min(figure.size) > 300
+def test_charts_show_the_tables(made: dict[str, Figure]) -> None:
+    loss, accuracy = made["history"].axes
+    assert [line.get_ydata() for line in (*loss.lines, *accuracy.lines)] == [2, 1.5, 0.25, 0.5]
+    counts = [int(text.get_text()) for text in made["confusion"].axes[0].texts]
+    assert counts == [1, 1, 0, 1, 9, 0, 0, 2, 1]
+    upper, lower = made["reliability"].axes
+    assert upper.get_title() == "Reliability, expected calibration error 12.5%"
+    points = [np.asarray(line.get_xydata()).tolist() for line in upper.lines]
+    assert points == [[[0, 0], [1, 1]], [[0.5, 0.4], [0.75, 0.9]]]
+    # Of twenty bins, the last holds 1.
+    right, wrong = (histogram.datavalues for histogram in lower.containers)  # type: ignore
+    np.testing.assert_array_equal(right, [0] * 10 + [1, 0, 0, 0, 0, 9, 0, 0, 0, 1])
+    np.testing.assert_array_equal(wrong, [0] * 5 + [1] + [0] * 6 + [1, 0, 0, 0, 0, 2, 0, 0])
+    assert lower.get_xlim() == upper.get_xlim() == upper.get_ylim() == (0, 1)
 
 
-def test_no_mistakes_and_no_validation(plot: Plot, folder: Path) -> None:
-    path = folder / "plots/predictions.csv"
-    predictions = pd.read_csv(path)
-    predictions["predicted"] = predictions["actual"]
-    predictions.to_csv(path, index=False)
-    history = pd.read_csv(folder / "plots/history.csv")
-    history.drop(columns=["val_loss", "val_accuracy"]).to_csv(
-        folder / "plots/history.csv", index=False
-    )
-    assert set(plot()) == set(NAMES)
+def test_no_mistakes_no_validation_and_no_corruptions(folder: Path, call_stage: Stage) -> None:
+    """All figures are there all the same."""
+    small_project(dpi=50)
+    Path("plots/predictions.csv").write_text(ROWS.splitlines()[0] + "\n0,emu,emu,1\n")
+    Path("plots/history.csv").write_text("epoch,loss,accuracy\n1,2,0.25\n")
+    Path("plots/corruptions.csv").write_text("corruption,accuracy\nnone,1\n")
+    result = call_stage("plots", folder)
+    assert (result.returncode, result.stdout) == (0, "7 figures in plots\n"), result.stderr
+    paths = [*Path("plots").glob("*.png")]
+    assert len(paths) == 7
+    for path in paths:
+        with Image.open(path) as image:
+            assert image.info["dpi"] == pytest.approx((50, 50), abs=0.02)
 
 
-@pytest.mark.parametrize("name", ["history.csv", "predictions.csv", "calibration.csv"])
-@pytest.mark.parametrize("damage", ["missing", "empty", "other columns"])
-def test_damaged_table_is_refused(call_stage: Stage, folder: Path, name: str, damage: str) -> None:
-    write_params(folder, params_of_project())
-    path = folder / "plots" / name
-    path.unlink()
-    if damage != "missing":
-        path.write_text("" if damage == "empty" else "a,b\n1,2\n")
-    assert_refused(call_stage("plots", folder), f"plots/{name}: ")
-    assert not list(folder.glob("plots/*.png"))
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ("r" * 13, [*range(12)]),
+        ("r" + "w" * 13, [*range(12)]),
+        ("wwwwrrrrrrrrrrw", [0, 1, 2, *range(4, 13)]),
+        ("rwr", [0, 1, 2]),
+    ],
+)
+def test_what_there_is_of_right_and_wrong_is_shown(answers: str, expected: list[int]) -> None:
+    table = pd.DataFrame({"actual": "r", "predicted": [*answers]})
+    assert first_of_both(table, 12).index.to_list() == expected
 
 
 @pytest.mark.parametrize(
     ("name", "old", "new", "says"),
     [
-        ("predictions.csv", "\n0,", "\n5000,", "predictions.csv: index 5000; allowed are 0 to 199"),
-        ("predictions.csv", "\n0,", "\n-1,", "predictions.csv: index -1; allowed are 0 to 199"),
-        ("history.csv", "\n1,", "\n<<<<<<< HEAD\n1,", "history.csv: line 2, column epoch: '<<<"),
-        (
-            "calibration.csv",
-            "\n",
-            "\n=======\n",
-            "calibration.csv: line 2, column confidence: '===",
-        ),
+        ("predictions", "29,", "40,", "line 2, column index: '40'"),
+        ("predictions", "emu,gnu", "emu,cow", "line 3, column predicted: 'cow'"),
+        ("history", "1.5", "inf", "line 2, column val_loss: 'inf'"),
     ],
 )
-def test_damaged_rows_are_refused(
+def test_a_damaged_table_is_refused(
     call_stage: Stage, folder: Path, name: str, old: str, new: str, says: str
 ) -> None:
-    write_params(folder, params_of_project())
-    path = folder / "plots" / name
+    small_project()
+    path = folder / f"plots/{name}.csv"
     path.write_text(path.read_text().replace(old, new, 1))
-    assert_refused(call_stage("plots", folder), f"plots/{says}")
-
-
-@pytest.mark.parametrize(
-    "content", ["", "null", "[" * 100_000, '{"expected_calibration_error": NaN}']
-)
-def test_damaged_metrics_are_refused(call_stage: Stage, folder: Path, content: str) -> None:
-    write_params(folder, params_of_project())
-    (folder / "metrics/evaluate.json").write_text(content)
-    result = call_stage("plots", folder)
-    assert_refused(result, "metrics/evaluate.json: ", "expected_calibration_error")
+    assert_refused(call_stage("plots", folder), f"plots/{name}.csv: {says}")
+    assert not list(folder.glob("plots/*.png"))

@@ -1,4 +1,4 @@
-"""Pictures of any kind, classified by the trained model."""
+"""Pictures classified by the command, with a model of other classes and another side."""
 
 import csv
 import io
@@ -7,188 +7,275 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable
+from contextlib import chdir
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
+from scipy.special import softmax
 
-from stages import device as device  # First, since TensorFlow reads what it sets.
-from tests.pictures import gradient
+from stages.train import save_model
 from tests.project import ROOT, Stage, assert_refused, environment_of_tests, run
 
-import keras  # isort: skip
+import keras
+
+CLASSES = ("zebra", "gnu", "emu")
+SIDE = 8
+FORMS = {"plain": [], "csv": ["--csv"], "json": ["--json"]}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file of a model that has no symmetry."""
+    weights = np.random.default_rng(0).normal(0, 0.3, (SIDE * SIDE * 3, len(CLASSES)))
+    images = keras.Input((SIDE, SIDE, 3))
+    layer = keras.layers.Dense(len(CLASSES), activation="softmax", use_bias=False)
+    model = keras.Model(images, layer(keras.layers.Flatten()(images)))
+    model.set_weights([weights])
+    folder = tmp_path_factory.mktemp("model")
+    with chdir(folder):
+        save_model(model, CLASSES)
+    return folder / "models/model.keras"
 
 
 @pytest.fixture
-def predict(trained: Path, tmp_path: Path, call_stage: Stage) -> Stage:
-    """Return a function that asks the trained model about pictures in an empty folder."""
-    return partial(call_stage, "predict", tmp_path, "--model", trained / "models/model.keras")
+def predict(model: Path, tmp_path: Path, call_stage: Stage) -> Stage:
+    """Return a function that asks the model about pictures in an empty folder."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/model.keras").symlink_to(model)
+    return partial(call_stage, "predict", tmp_path)
 
 
-def test_answers_are_the_models(predict: Stage, trained: Path, tmp_path: Path) -> None:
-    """Test images as files get the predictions that evaluate made of the arrays."""
-    images = np.load(trained / "data/processed/test/images.npy", allow_pickle=False)[:20]
-    for number, image in enumerate((images * 255).round().astype(np.uint8)):
-        Image.fromarray(image).save(tmp_path / f"{number:02}.png")
-    (tmp_path / "03.png").write_bytes((tmp_path / "03.png").read_bytes()[:100])
-    (tmp_path / "page.jpg").write_text("<html>")
+@pytest.fixture
+def pictures(tmp_path: Path) -> Callable[..., np.ndarray]:
+    """Return a function that saves random pictures by these names and returns their pixels."""
 
-    figure = tmp_path / "sheets/sheet.png"
-    options = ["--top", "10", "--json", "--tta", "flip_translate", "--figure", str(figure)]
-    result = predict(".", "none.png", *options)
+    def saved(*names: str) -> np.ndarray:
+        generator = np.random.default_rng(len(names))
+        pixels = generator.integers(0, 256, (len(names), SIDE, SIDE, 3), np.uint8)
+        for name, image in zip(names, pixels, strict=True):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(tmp_path / name, "PNG")
+        return pixels
+
+    return saved
+
+
+def probabilities(model: Path, pixels: np.ndarray) -> np.ndarray:
+    """Return what Keras itself says of arrays."""
+    loaded = keras.saving.load_model(model, compile=False, safe_mode=True)
+    return loaded.predict(pixels.astype(np.float32) / 255, verbose=0)
+
+
+@pytest.mark.parametrize("tta", ["none", "flip"])
+def test_answers_are_keras_s_own(
+    predict: Stage,
+    pictures: Callable[..., np.ndarray],
+    model: Path,
+    tmp_path: Path,
+    tta: str,
+) -> None:
+    """Of more pictures than are read at a time, one of them damaged."""
+    names = [f"{number:04}.png" for number in range(1002)]
+    pixels = pictures(*names)
+    (tmp_path / "0500.png").write_bytes(b"\x89PNG")
+    expected = probabilities(model, pixels)
+    if tta == "flip":
+        mirrored = probabilities(model, pixels[:, :, ::-1])
+        expected = softmax((np.log(expected) + np.log(mirrored)) / 2, axis=1)
+
+    result = predict(".", "--json", "--tta", tta)
     assert result.returncode == 1
-    lines = result.stderr.splitlines()
-    assert [line.split(": ")[:2] for line in lines] == [
-        ["unreadable", name] for name in ("03.png", "page.jpg", "none.png")
-    ]
+    assert result.stderr.startswith("unreadable: 0500.png: not recognized as one of JPEG, ")
     rows = json.loads(result.stdout)
-    with (trained / "plots/predictions.csv").open() as file:
-        evaluated = {f"{int(row['index']):02}.png": row for row in csv.DictReader(file)}
-    best = {row["file"]: row for row in rows if row["rank"] == 1}
-    assert best.keys() == {f"{number:02}.png" for number in range(20) if number != 3}
-    for name, row in best.items():
-        assert row["class"] == evaluated[name]["predicted"]
-        assert row["probability"] == pytest.approx(float(evaluated[name]["confidence"]), abs=1e-5)
-        shares = [row["probability"] for row in rows if row["file"] == name]
-        assert shares == sorted(shares, reverse=True)
-        assert sum(shares) == pytest.approx(1, abs=1e-5)
-    with Image.open(figure) as sheet:
-        assert sheet.width > 6 * 150
+    assert [row["rank"] for row in rows] == [1, 2, 3] * 1001
+    for start, (name, shares) in enumerate(
+        (n, s) for n, s in zip(names, expected, strict=True) if n != "0500.png"
+    ):
+        three = rows[3 * start : 3 * start + 3]
+        order = np.argsort(-shares)
+        assert [row["file"] for row in three] == [name] * 3
+        assert [row["class"] for row in three] == [CLASSES[index] for index in order]
+        assert [row["probability"] for row in three] == pytest.approx(shares[order], abs=1e-5)
 
-    result = predict("00.png", "01.png", "00.png", "--top", "2", "--csv")
-    assert (result.returncode, result.stderr) == (0, "")
-    table = [*csv.DictReader(io.StringIO(result.stdout))]
-    assert [(row["file"], row["rank"]) for row in table] == [
-        (name, rank) for name in ("00.png", "01.png") for rank in "12"
+
+def test_forms_of_the_answers(
+    predict: Stage, pictures: Callable[..., np.ndarray], model: Path
+) -> None:
+    """In the order of the arguments; a file that is named twice once."""
+    names = ("b.png", 'a "x",\n.png')
+    shares = probabilities(model, pictures(*names))
+    best = [[CLASSES[index] for index in np.argsort(-row)] for row in shares]
+    arguments = (*names, names[0], "--top", "2")
+    plain, table, rows = (predict(*arguments, *form) for form in FORMS.values())
+    assert {(r.returncode, r.stderr) for r in (plain, table, rows)} == {(0, "")}
+    found = [*csv.DictReader(io.StringIO(table.stdout, newline=""))]
+    assert [row["file"] for row in found] == [names[0]] * 2 + [names[1]] * 2
+    assert [row["class"] for row in found] == best[0][:2] + best[1][:2]
+    for row, other in zip(found, json.loads(rows.stdout), strict=True):
+        assert (row["file"], row["class"]) == (other["file"], other["class"])
+        assert float(row["probability"]) == pytest.approx(other["probability"], abs=1e-6)
+    first, second = plain.stdout.splitlines()
+    assert first.split() == ["b.png", *text(shares[0], 2)]
+    assert second.split() == ["a", '"x",\\n.png', *text(shares[1], 2)]
+
+
+def text(shares: np.ndarray, top: int) -> list[str]:
+    """Return the words of a line of the table."""
+    order = np.argsort(-shares)[:top]
+    return [word for i in order for word in (CLASSES[i], f"{shares[i]:.1%}")]
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [("plain", ""), ("csv", "file,rank,class,probability\n"), ("json", "[]\n")],
+)
+def test_nothing_that_can_be_read(predict: Stage, form: str, expected: str) -> None:
+    result = predict("a.png", "b.pdf", *FORMS[form], "--figure", "sheet.png")
+    assert (result.returncode, result.stdout) == (1, expected)
+    assert result.stderr.splitlines() == [
+        f"unreadable: {name}: No such file or directory" for name in ("a.png", "b.pdf")
     ]
-    # As they are, without other views.
-    plain = table[0]
-    text = predict("00.png").stdout
-    assert text.startswith(f"00.png  {plain['class']}")
-    assert f"{float(plain['probability']):.1%}" in text
 
 
-DAMAGED = ROOT / "tests/damaged_pictures/BLPFormatError.blp"
+@pytest.mark.parametrize("form", FORMS)
+def test_a_folder_of_class_folders(
+    predict: Stage, pictures: Callable[..., np.ndarray], model: Path, form: str
+) -> None:
+    folders = ["zebra", "zebra/deep", "gnu", "old/emu"] * 10
+    names = [f"in/{folder}/{number}.png" for number, folder in enumerate(folders)]
+    others = ["in/1.png", "in/ape/1.png"]
+    best = probabilities(model, pictures(*names, *others)).argmax(axis=1)[: len(names)]
+    actual = [next(part for part in name.split("/") if part in CLASSES) for name in names]
+    pairs = [(a, CLASSES[index]) for a, index in zip(actual, best, strict=True)]
+    right = sum(a == b for a, b in pairs)
+    wrong = Counter(pair for pair in pairs if pair[0] != pair[1])
+
+    result = predict("in", *FORMS[form])
+    assert result.returncode == 0
+    told = result.stdout if form == "plain" else result.stderr
+    accuracy, confused = told.splitlines()[-2:]
+    assert accuracy.startswith(f"accuracy {right / 40:.2%}, 95 % interval ")
+    assert accuracy.endswith(", 40 pictures")
+    first = confused.removeprefix("confused most: ").split(", ")[0]
+    a, b, count = first.replace(" as ", " ").split()
+    assert int(count) == wrong[a, b] == max(wrong.values())
+    if form == "json":
+        assert len(json.loads(result.stdout)) == 42 * 3
+    # The name of a folder that is an argument itself may be by chance.
+    assert "accuracy" not in predict("in/zebra", "in/gnu/2.png").stdout
+
+
 NAMES = ["plain.png", "price_$5_and_$10.png", "中文字.png", "new\nline.png", "esc\x1b[31m.png"]
 NAMES += ["Übung.png", os.fsdecode(b"caf\xe9.png")]
 
 
-def test_names_of_any_bytes(trained: Path, tmp_path: Path) -> None:
-    for name in NAMES:
-        Image.fromarray(gradient()).save(tmp_path / name, "PNG")
-    shutil.copy(DAMAGED, tmp_path / os.fsdecode(b"d\xe9.blp"))
-    model = str(trained / "models/model.keras")
-    command = [sys.executable, "-m", "tools", "predict", "--model", model, ".", "--top", "1"]
-    env = environment_of_tests(PYTHONWARNINGS="error", PYTHONIOENCODING="ascii")
-    outputs = []
-    for form in ([], ["--csv"], ["--json", "--figure", "sheet.pNg"]):
-        result = subprocess.run([*command, *form], cwd=tmp_path, env=env, capture_output=True)
-        assert result.returncode == 1
-        (line,) = result.stderr.splitlines()
-        assert line.startswith(b"unreadable: d\\udce9.blp: ")
-        outputs.append(os.fsdecode(result.stdout))
-    escaped = {"new\nline.png": "new\\nline.png", "esc\x1b[31m.png": "esc\\x1b[31m.png"}
-    lines = outputs[0].splitlines()
-    assert {line.split("  ")[0] for line in lines} == {escaped.get(n, n) for n in NAMES}
-    for rows in (csv.DictReader(io.StringIO(outputs[1])), json.loads(outputs[2])):
-        assert {row["file"] for row in rows} == set(NAMES)
-    assert (tmp_path / "sheet.pNg").stat().st_size > 1000
-
-
-def test_files_of_linked_and_locked_folders(tmp_path: Path) -> None:
-    """A locked folder has itself in place of its files; each folder is listed once."""
-    for name in ("inside", "elsewhere", "locked"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "a.png").touch()
-    (tmp_path / "inside/linked").symlink_to("../elsewhere")
-    (tmp_path / "inside/linked/again").symlink_to("..")
-    (tmp_path / "inside/up").symlink_to("..")
-    (tmp_path / "inside/dangling.png").symlink_to("nowhere")
-    for name in ("._a.png", "report.pdf", "x.png.txt"):
-        (tmp_path / "inside" / name).touch()
-    (tmp_path / "locked").chmod(0)
-    # Not as root, who may list any folder.
-    program = (
-        "import sys; from pathlib import Path; from tools.predict.search import files;"
-        "print(*sorted(path.resolve() for path in files([Path('inside')])), sep='\\n')"
-    )
-    drop = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"] if os.geteuid() == 0 else []
-    result = run([*drop, sys.executable, "-c", program], tmp_path)
-    found = [Path(line).relative_to(tmp_path) for line in result.stdout.splitlines()]
-    (tmp_path / "locked").chmod(0o700)
-    assert [*map(str, found)] == ["elsewhere/a.png", "inside/a.png", "inside/nowhere", "locked"]
-
-
-MEASURED = """
-import re
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from tools.predict.reading import attempt
-def peak():
-    # Not ru_maxrss, which a process inherits from the one that started it.
-    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
-before = peak()
-with ThreadPoolExecutor(6) as pool:
-    found = [*pool.map(attempt, sorted(Path().glob("*.*")))]
-assert len(found) == 6 and not any(isinstance(one, str) for one in found)
-print((peak() - before) // 1024)
-"""
-
-
-@pytest.mark.parametrize(
-    ("name", "settings", "megabytes"),
-    [
-        ("photo.jpg", {}, 60),
-        ("progressive.jpg", {"progressive": True}, 400),
-        ("picture.png", {"compress_level": 1}, 500),
-    ],
-)
-def test_memory_is_bounded(
-    tmp_path: Path, name: str, settings: dict[str, Any], megabytes: int
+@pytest.mark.parametrize("form", [[], ["--json", "--figure", "sheet.pNg"]])
+def test_names_of_any_bytes(
+    pictures: Callable[..., np.ndarray], model: Path, tmp_path: Path, form: list[str]
 ) -> None:
-    """Six pictures of 49 megapixels, of which all at once took 500 MB each."""
-    small = Image.fromarray(gradient())
-    small.resize((7000, 7000), Image.Resampling.NEAREST).save(tmp_path / name, **settings)
-    for number in range(5):
-        shutil.copy(tmp_path / name, tmp_path / f"{number}{name}")
-    result = run([sys.executable, "-c", MEASURED], tmp_path)
+    """In processes of their own, whose standard output has an encoding."""
+    pictures(*NAMES)
+    damaged = ROOT / "tests/damaged_pictures/RuntimeError.avif"
+    shutil.copy(damaged, tmp_path / os.fsdecode(b"d\xe9.avif"))
+    command = [sys.executable, "-m", "tools.predict", "--model", str(model), ".", "--top", "1"]
+    env = environment_of_tests(PYTHONWARNINGS="error", PYTHONIOENCODING="ascii")
+    result = subprocess.run([*command, *form], cwd=tmp_path, env=env, capture_output=True)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(b"unreadable: d\\udce9.avif: ")
+    output = os.fsdecode(result.stdout)
+    if form:
+        assert {row["file"] for row in json.loads(output)} == {*NAMES}
+        assert (tmp_path / "sheet.pNg").stat().st_size > 1000
+    else:
+        escaped = {"new\nline.png": "new\\nline.png", "esc\x1b[31m.png": "esc\\x1b[31m.png"}
+        assert {x.split("  ")[0] for x in output.splitlines()} == {escaped.get(n, n) for n in NAMES}
+
+
+def test_no_picture_starts_a_program(
+    predict: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow has Ghostscript read EPS, whatever the file is called."""
+    for name in ("hidden.jpg", "a.eps"):
+        Image.new("RGB", (32, 32)).save(tmp_path / name, "EPS")
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch '{tmp_path}/started'\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    # Of the `gs` that Pillow looked for before.
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    result = predict(".", "a.eps")
+    assert not (tmp_path / "started").exists()
+    assert (result.returncode, result.stdout) == (1, "")
+    told = [line.split(": ")[1] for line in result.stderr.splitlines()]
+    assert told == ["hidden.jpg", "a.eps"]
+
+
+def test_the_contact_sheet(predict: Stage, tmp_path: Path) -> None:
+    """Each picture as it is, in the order of the answers, six in a row."""
+    colours = ["red", "lime", "blue", "cyan", "magenta", "yellow", "maroon"]
+    for number, colour in enumerate(colours):
+        Image.new("RGB", (300, 200), colour).save(tmp_path / f"{number}.png")
+    result = predict(".", "--figure", "new/sheet.PNG")
     assert result.returncode == 0, result.stderr
-    assert int(result.stdout) < megabytes
+    with Image.open(tmp_path / "new/sheet.PNG") as sheet:
+        assert sheet.format == "PNG"
+        pixels = np.asarray(sheet.convert("RGB"))
+    rows = []
+    for place in (150, 400):
+        row = pixels[place]
+        starts = np.flatnonzero((row[1:] != row[:-1]).any(axis=1)) + 1
+        # Every second change of colour begins a picture; the others begin the white between two.
+        rows.append([tuple(row[start].tolist()) for start in starts[::2]])
+    expected = [Image.new("RGB", (1, 1), colour).getpixel((0, 0)) for colour in colours]
+    assert rows == [expected[:6], expected[6:]]
 
 
-@pytest.mark.parametrize("kind", ["not finite", "logits", "unbuilt"])
-def test_model_without_probabilities_is_refused(predict: Stage, tmp_path: Path, kind: str) -> None:
-    Image.fromarray(gradient()).save(tmp_path / "plain.png")
-    layers = [keras.layers.Flatten(), keras.layers.Dense(10)]
-    model = keras.Sequential(layers if kind == "unbuilt" else [keras.Input((32, 32, 3)), *layers])
+@pytest.mark.parametrize("kind", ["not finite", "logits", "missing"])
+def test_model_without_probabilities_is_refused(
+    predict: Stage, pictures: Callable[..., np.ndarray], tmp_path: Path, kind: str
+) -> None:
+    pictures("a.png")
+    inputs = keras.Input((SIDE, SIDE, 3))
+    layer = keras.layers.Dense(3, activation=None if kind == "logits" else "softmax")
+    model = keras.Model(inputs, layer(keras.layers.Flatten()(inputs)))
     if kind == "not finite":
-        model.add(keras.layers.Softmax())
         model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
-    if kind == "logits":
-        model.set_weights([np.ones_like(weight) for weight in model.get_weights()])
-    model.save(tmp_path / "other.keras")
-    result = predict("plain.png", "--model", "other.keras")
-    assert_refused(result, "other.keras: ")
+    (tmp_path / "models/model.keras").unlink()
+    if kind != "missing":
+        with chdir(tmp_path):
+            save_model(model, CLASSES)
+    assert_refused(predict("a.png", "--tta", "flip_translate"), "models/model.keras: ")
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["a.png", "--top", "0"], "--top 0: allowed are 1 to 10"),
-        (["a.png", "--model", "none.keras"], "none.keras: missing"),
-        (["."], ".: no pictures in there"),
-        (["a.png", "--figure", "sheet.jpg"], "--figure sheet.jpg: the name must end in .png"),
-        (["a.png", "--figure", "folder.png"], "--figure folder.png: a folder"),
+        (["a.png", "--top", "0"], "--top 0: "),
+        (["empty", "folder.png"], "empty, folder.png: no pictures in there"),
+        (["a.png", "--figure", "sheet.jpg"], "--figure sheet.jpg: "),
+        (["a.png", "--figure", "folder.png"], "--figure folder.png: "),
     ],
 )
 def test_unusable_arguments_are_refused(
     predict: Stage, tmp_path: Path, arguments: list[str], says: str
 ) -> None:
-    (tmp_path / "folder.png").mkdir()
-    result = predict(*arguments)
-    assert result.returncode == 2
-    assert result.stderr.startswith(f"error: {says}")
-    assert len(result.stderr.splitlines()) == 1
+    """Before the model is read."""
+    for name in ("empty", "folder.png"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "models/model.keras").unlink()
+    assert_refused(predict(*arguments), says)
+
+
+def test_answers_that_cannot_be_written(
+    pictures: Callable[..., np.ndarray], model: Path, tmp_path: Path
+) -> None:
+    """That is told, also where a picture cannot be read."""
+    pictures("a.png")
+    (tmp_path / "b.png").touch()
+    script = f"'{sys.executable}' -m tools.predict . --model '{model}' > /dev/full"
+    assert_refused(run(["sh", "-c", script], tmp_path), "No space left on device")

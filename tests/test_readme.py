@@ -70,8 +70,8 @@ def test_experiments_are_shown(printed: dict[str, str]) -> None:
 
 
 def test_a_sweep_names_the_best(printed: dict[str, str]) -> None:
-    (output,) = [text for command, text in printed.items() if "tools sweep" in command]
+    (output,) = [text for command, text in printed.items() if "tools.sweep" in command]
     assert "2 done" in output.splitlines()
     assert re.search(
-        r"^`dvc exp apply [\w-]+` brings the best one into the workspace$", output, re.M
+        r"^`dvc exp apply [\w-]+` brings the best one into the workspace, and ", output, re.M
     )

@@ -1,12 +1,14 @@
 """Where a project may lie, and how and when it may run: disks, Python's settings, the clock."""
 
+import os
 import re
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.project import ROOT, Project, run, stages_run
+from tests.project import ROOT, STAGES, Project, run, run_stage, stages_run
 
 UP_TO_DATE = "Data and pipelines are up to date.\n"
 PLACES = {
@@ -38,16 +40,48 @@ def test_data_on_another_file_system(
 
 
 def test_make_unsets_what_keeps_python_from_importing_or_makes_it_slow(tmp_path: Path) -> None:
-    program = "import sys; print(sys.flags.safe_path, sys.flags.dont_write_bytecode)"
-    (tmp_path / "makefile").write_text(f"include Makefile\nsettings:\n\t@python -c '{program}'\n")
+    program = (
+        "import os, sys; "
+        "names = ['PYTHONPATH', 'PIP_TARGET', 'PIP_PREFIX', 'PIP_USER', 'PIP_DRY_RUN']; "
+        "print(sys.flags.safe_path, sys.flags.dont_write_bytecode, *map(os.getenv, names))"
+    )
+    (tmp_path / "makefile").write_text(f'include Makefile\nsettings:\n\t@python -c "{program}"\n')
     command = ["make", "--no-print-directory", f"--file={tmp_path}/makefile", "settings"]
     variables = {"PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1", "MAKEFLAGS": ""}
+    variables |= {"PIP_TARGET": "elsewhere", "PIP_PREFIX": "elsewhere", "PIP_DRY_RUN": "1"}
     result = run(command, ROOT, **variables)
-    assert (result.returncode, result.stdout) == (0, "False 0\n"), result.stderr
+    assert (result.returncode, result.stdout) == (0, f"False 0{5 * ' None'}\n"), result.stderr
+
+
+def test_a_stage_names_libraries_that_are_not_the_environments(tmp_path: Path) -> None:
+    """As a module system puts them first; the project's own folder and the environment's do not."""
+    modules = tmp_path / "modules"
+    for library in ("pandas", "tqdm"):
+        (modules / library).mkdir(parents=True)
+    tqdm = "import sys\nclass tqdm: pass\nsys.modules[__name__ + '.tqdm'] = sys.modules[__name__]\n"
+    (modules / "tqdm/__init__.py").write_text(tqdm)
+    harmless = f"{ROOT}{os.pathsep}{sysconfig.get_path('platlib')}"
+    error = run_stage("fetch", tmp_path, PYTHONPATH=harmless).stderr
+    assert error.startswith("error: params.yaml: missing")
+    both = f"{modules}{os.pathsep}{harmless}"
+    warning, *rest = run_stage("fetch", tmp_path, PYTHONPATH=both).stderr.splitlines()
+    assert warning.startswith(f"warning: PYTHONPATH: tqdm of {modules}, ")
+    assert rest == error.splitlines()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_without_docstrings_does_not_run_when_asked_for_help(
+    tmp_path: Path, stage: str
+) -> None:
+    command = ["python", "-OO", "-m", f"stages.{stage}", "--help"]
+    result = run(command, tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith(f"usage: python -m stages.{stage} ")
 
 
 def test_no_stage_reads_the_time_of_day() -> None:
     """What measures durations does not jump, and no out holds a time."""
     clock = re.compile(r"\btime\.(time|ctime|localtime|gmtime|strftime)\b|\bdatetime\b")
-    found = [path for path in (ROOT / "stages").rglob("*.py") if clock.search(path.read_text())]
+    sources = [*(ROOT / "stages").rglob("*.py"), *(ROOT / "pipeline").rglob("*.py")]
+    found = [path for path in sources if clock.search(path.read_text())]
     assert found == []

@@ -1,49 +1,254 @@
-"""A sweep on this machine, one value of which is wrong. See soak_sweep_alone.py for what fails."""
+"""A sweep on this machine: stopped, its worker killed, one value wrong, started again."""
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.project import Edited, default_params, get, run
+import psutil
+import pytest
+
+from pipeline.common.shell import UserError
+from tests.project import Project, Run, assert_refused, environment_of_tests, run
+from tests.test_resume import wait_for
+from tools.sweep.__main__ import parse, source_of
+from tools.sweep.trial import Source, TrialError
 
 RATE = "recipes.airbench_small.optimizer.kernel_learning_rate"
 EPOCHS = "recipes.airbench_small.epochs"
-COMMAND = ["python", "-m", "tools", "sweep", "train", "-S", f"{RATE}=choice(0.16,-1)"]
-COMMAND += ["-S", f"{EPOCHS}=1"]
+# The best one, of the lowest loss, is neither the first nor the last.
+SETTINGS = ["-S", f"{RATE}=choice(-1,0.1,0.0001)", "-S", f"{EPOCHS}=60", "--metric", "val_loss"]
+COMMAND = ["python", "-m", "tools.sweep", "train", *SETTINGS]
 
 
-def test_sweep(edited: Edited, tmp_path: Path) -> None:
-    """The trial that succeeds takes its training from the run cache; the README's trains."""
-    assert get(default_params(), RATE) == 0.16
-    project = edited(tmp_path, EPOCHS, 1)
-    project.git("restore", ".")
-    result = run(COMMAND, project.folder, PYTHONPATH="")
-    assert result.returncode == 1, result.stderr
-    assert "Traceback" not in result.stderr
-    first, second, *rest = result.stdout.splitlines()
-    failed, done = sorted((first, second), key=lambda line: line.startswith("0."))
-    assert failed.startswith(f"failed    {RATE}=-1 {EPOCHS}=1  (sweep-")
-    assert f": params.yaml: {RATE} = -1: should be greater than 0 (all of it: " in failed
-    value, *overrides, experiment = done.split()
-    assert overrides == [f"{RATE}=0.16", f"{EPOCHS}=1"]
-    name = experiment.strip("()")
-    counted, head, best, hint = rest
-    assert counted == "1 done, 1 failed"
-    assert head.split() == ["val_accuracy", "experiment", RATE]
-    assert float(best.split()[0]) == float(value)
-    assert best.split()[1:] == [name, "0.16"]
-    assert hint == f"`dvc exp apply {name}` brings the best one into the workspace"
+def sweeps(project: Project) -> Path:
+    return project.folder / ".dvc/tmp/sweeps"
 
-    # An experiment as DVC's own; the workspace is as it was.
+
+def working(folder: Path) -> list[psutil.Process]:
+    """Return the processes that work below a folder."""
+    found = psutil.process_iter(["cwd", "cmdline"])
+    return [process for process in found if (process.info["cwd"] or "").startswith(f"{folder}/")]
+
+
+def trains_below(folder: Path) -> list[psutil.Process]:
+    """Return the trainings that run below a folder, after a moment."""
+    time.sleep(0.2)
+    return [
+        process for process in working(folder) if "stages.train" in (process.info["cmdline"] or ())
+    ]
+
+
+def going_on(folder: Path) -> list[psutil.Process]:
+    """Return the trainings below a folder that have a rate with which they can go on."""
+    wrong = f"{RATE.rpartition('.')[2]}: -1"
+    return [
+        process
+        for process in trains_below(folder)
+        if wrong not in Path(process.info["cwd"], "params.yaml").read_text()
+    ]
+
+
+def start(project: Project) -> subprocess.Popen[str]:
+    """Start the sweep as in a terminal, whose Ctrl-C reaches all of its processes."""
+    # Too long for the path of a socket below it.
+    temporary = project.folder / ".dvc/tmp" / ("x" * 60)
+    temporary.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        COMMAND,
+        cwd=project.folder,
+        env=environment_of_tests(PYTHONPATH="", TMPDIR=str(temporary)),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def project(
+    reproduced: Callable[[Path], Project], tmp_path_factory: pytest.TempPathFactory
+) -> Project:
+    """Return a shallow clone, with hooks, in a folder whose name would mean more to DVC."""
+    project = reproduced(tmp_path_factory.mktemp("a #1, b"))
+    (project.folder / ".git/shallow").write_text(project.git("rev-parse", "HEAD"))
+    refuse_by_hook(project.folder / ".git", "pre-push")
+    refuse_by_hook(project.folder / ".git", "reference-transaction")
+    return project
+
+
+def refuse_by_hook(repository: Path, name: str) -> None:
+    hook = repository / "hooks" / name
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+
+
+@pytest.fixture(scope="module")
+def stopped(project: Project) -> Run:
+    """Return how a sweep ended that Ctrl-C stopped while it trained."""
+    with start(project) as process:
+        checkpoints = "*/*/.dvc/tmp/checkpoints/*.npz"
+        wait_for(lambda: any(sweeps(project).glob(checkpoints)), process)
+        assert_refused(run(COMMAND, project.folder, PYTHONPATH=""), "the same sweep is running")
+        os.killpg(process.pid, signal.SIGINT)
+        output, errors = process.communicate()
+    return Run(COMMAND, process.returncode, output, errors)
+
+
+@pytest.fixture(scope="module")
+def finished(project: Project, stopped: Run) -> Run:
+    """Return how the same sweep ended, started again, when a worker of it was killed."""
+    with start(project) as process:
+        trainings: list[psutil.Process] = []
+
+        def found() -> bool:
+            # One that goes on: that of the wrong value ends by itself.
+            trainings.extend(going_on(sweeps(project)))
+            return bool(trainings)
+
+        wait_for(found, process)
+        # Its processor is its own: joblib, by which it counts them, heeds this.
+        assert trainings[0].environ()["LOKY_MAX_CPU_COUNT"] == "1"
+        # The training is a child of dvc, which is one of the worker.
+        trainings[0].parents()[1].kill()
+        output, errors = process.communicate()
+    return Run(COMMAND, process.returncode, output, errors)
+
+
+def test_interrupted(project: Project, stopped: Run) -> None:
+    assert stopped.returncode == 130, stopped.stderr
+    assert stopped.stderr == "error: interrupted by SIGINT\n"
+    begin, places, *_ = stopped.stdout.splitlines()
+    assert re.search(
+        "^sweep-[0-9a-f]{6}: 3 trials of train, the lowest val_loss wins; logs in /", begin
+    )
+    assert re.search("^3 to run, [12] at once, each with --cpus 1 --gpus 0$", places)
+    assert not working(sweeps(project))
+
+
+def test_finished(project: Project, finished: Run) -> None:
+    assert finished.returncode == 1, finished.stderr
+    assert "Traceback" not in finished.stderr
+    done = re.findall(rf"^\d/\d [\d.]+ +{RATE}=(\S+) ", finished.stdout, re.M)
+    assert sorted(done) == ["0.0001", "0.1"]
+    (failed,) = re.findall("^./. failed .*$", finished.stdout, re.M)
+    assert f"{RATE}=-1 {EPOCHS}=60  (sweep-" in failed
+    assert f": params.yaml: {RATE} = -1: should be greater than 0 (all of it: /" in failed
+    assert len(re.findall("^./. lost ", finished.stdout, re.M)) == 1
+    counted, head, best, worse, hint = finished.stdout.splitlines()[-5:]
+    assert counted == "2 done, 1 failed, 1 lost"
+    # The best one first; the command that brings it.
+    assert head.split() == ["val_loss", "experiment", RATE]
+    assert float(best.split()[0]) < float(worse.split()[0])
+    assert best.split()[2] == "0.1"
+    assert hint == (
+        f"`dvc exp apply {best.split()[1]}` brings the best one into the workspace, and `dvc repro`"
+        " runs the other stages"
+    )
+    assert not working(sweeps(project))
+
+
+def test_trainings_went_on_where_they_were(project: Project, finished: Run) -> None:
+    logs = [path.read_text() for path in sweeps(project).glob("*/*.log")]
+    assert sum("going on after epoch " in log for log in logs) >= 1
+    # What they left behind is one folder: that of the trial that failed.
+    (left,) = [folder for folder in sweeps(project).glob("*/*") if folder.is_dir()]
+    assert "-1" in Path(f"{left}.log").read_text()
+
+
+def test_each_is_an_experiment(project: Project, finished: Run) -> None:
+    """As DVC's own; the workspace is as it was."""
     assert project.git("status", "--porcelain") == ""
     shown = json.loads(project.dvc("exp", "show", "--json"))
     (baseline,) = (entry for entry in shown if entry["rev"] != "workspace")
-    (entry,) = baseline["experiments"]
-    (revision,) = entry["revs"]
-    data = revision["data"]
-    recipe = data["params"]["params.yaml"]["data"]["recipes"]["airbench_small"]
-    assert recipe["epochs"] == 1
-    assert data["metrics"]["metrics/train.json"]["data"]["val_accuracy"] == float(value)
+    found = {}
+    for experiment in baseline["experiments"]:
+        (revision,) = experiment["revs"]
+        data = revision["data"]
+        recipe = data["params"]["params.yaml"]["data"]["recipes"]["airbench_small"]
+        assert recipe["epochs"] == 60
+        rate = recipe["optimizer"]["kernel_learning_rate"]
+        found[f"{rate}"] = data["metrics"]["metrics/train.json"]["data"]["val_loss"]
+        # Of the test, it has no results, where the commit's would look like its own.
+        assert "data" not in data["metrics"]["metrics/evaluate.json"]
+    printed = re.findall(rf"^\d/\d ([\d.]+) +{RATE}=(\S+) ", finished.stdout, re.M)
+    assert found == {rate: float(value) for value, rate in printed}
 
-    # What has run is not run again.
-    alone = run([*COMMAND, "--only", "0"], project.folder, PYTHONPATH="")
-    assert (alone.returncode, alone.stdout) == (0, f"{done}\n"), alone.stderr
+
+def test_what_has_run_is_not_run_again(project: Project, finished: Run) -> None:
+    for number, (rate, code) in enumerate([("-1", 1), ("0.1", 0)]):
+        alone = run([*COMMAND, "--only", f"{number}"], project.folder, PYTHONPATH="")
+        assert alone.returncode == code, alone.stderr
+        assert alone.stdout.strip() in finished.stdout
+        assert f"{RATE}={rate} " in alone.stdout
+
+
+def test_the_best_one_is_brought(project: Project, finished: Run) -> None:
+    (best,) = re.findall(r"`dvc exp apply (\S+)`", finished.stdout)
+    project.dvc("exp", "apply", best)
+    assert project.params()["recipes"]["airbench_small"]["optimizer"]["kernel_learning_rate"] == 0.1
+    assert project.changed() == {"evaluate", "plots"}
+
+
+@pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # Of DVC's own calls.
+def test_where_trials_come_from(
+    reproduced: Callable[[Path], Project], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name stands for the commit and for what is asked: values of others are not its results."""
+    project = reproduced(tmp_path / "project")
+    monkeypatch.chdir(project.folder)
+
+    def source(*arguments: str) -> Source:
+        monkeypatch.setattr(sys, "argv", ["sweep", *arguments])
+        return source_of(parse())
+
+    asked = ["train", "-S", "seed=1,2"]
+    first = source(*asked)
+    assert first.cache == project.dvc("cache", "dir").strip()
+    assert (first.metric, first.metrics) == ("val_accuracy", ["metrics/train.json"])
+    assert {"metrics/evaluate.json", "plots/predictions.csv"} < {*first.stale}
+    assert {"plots/history.csv", "metrics/train.json"}.isdisjoint(first.stale)
+    all_stages = source("-S", "seed=1,2")
+    assert all_stages.stale == []
+    by_loss = source(*asked, "--metric", "val_loss")
+    other_values, other_seed = source("train", "-S", "seed=1,3"), source(*asked, "--seed", "1")
+    assert source(*asked, "--jobs", "1").sweep == first.sweep
+    for metric, written in {"accuracy": "metrics/train.json", "val_speed": "val_loss"}.items():
+        with pytest.raises(UserError, match=f"^--metric {metric}: not in .*{written}"):
+            source(*asked, "--metric", metric)
+    project.git("update-index", "--split-index")
+    with pytest.raises(UserError, match="^core.splitIndex: "):
+        source(*asked)
+    project.git("update-index", "--no-split-index")
+    Path("stages/train.py").write_text("pass\n")
+    with pytest.raises(UserError, match="^stages/train.py: changed since the last commit"):
+        source(*asked)
+    project.commit("Change")
+    new_code = source(*asked)
+    names = {s.sweep for s in (first, all_stages, by_loss, other_values, other_seed, new_code)}
+    assert len(names) == 6
+    assert all(re.fullmatch("sweep-[0-9a-f]{6}", name) for name in names)
+    # A cluster's machines fetch it, whatever hooks the user's clone has.
+    on_cluster = [*asked, "--address", "auto"]
+    with pytest.raises(UserError, match="^no DVC remote, "):
+        source(*on_cluster)
+    project.dvc("remote", "add", "--default", "storage", str(tmp_path / "storage"))
+    project.commit("Name a storage")
+    with pytest.raises(TrialError, match="^git remote get-url: "):
+        source(*on_cluster)
+    remote = tmp_path / "remote.git"
+    project.git("init", "--quiet", "--bare", str(remote))
+    project.git("remote", "add", "origin", str(remote))
+    refuse_by_hook(project.folder / ".git", "pre-push")
+    pushed = source(*on_cluster)
+    commit, reference = project.git("ls-remote", "origin").split()
+    assert (commit, reference) == (project.git("rev-parse", "HEAD").strip(), pushed.revision)
+    refuse_by_hook(remote, "pre-receive")
+    with pytest.raises(TrialError, match="pre-receive hook declined"):
+        source(*on_cluster, "--seed", "1")

@@ -8,6 +8,17 @@ from pathlib import Path
 from typing import Any
 
 
+class Noting:
+    """The parameters; notes which are asked for."""
+
+    def __init__(self, params: Any, keys: set[str]):
+        self.params, self.keys = params, keys
+
+    def __getattr__(self, name: str) -> Any:
+        self.keys.add(name)
+        return getattr(self.params, name)
+
+
 def main() -> None:
     name, report = sys.argv[1:]
     # A stage takes no arguments.
@@ -25,22 +36,17 @@ def main() -> None:
             if reads and inside and not Path(folder, path).is_dir():
                 files.add(Path(folder, path).relative_to(folder).as_posix())
 
-    import stages.params
+    import pipeline.common.params
 
-    read = stages.params.read
-
-    def noting_read(key: str, schema: Any) -> Any:
-        keys.add(key)
-        return read(key, schema)
-
-    stages.params.read = noting_read
+    read_params = pipeline.common.params.read_params
+    vars(pipeline.common.params)["read_params"] = lambda: Noting(read_params(), keys)
     sys.addaudithook(note)
     try:
         runpy.run_module(f"stages.{name}", run_name="__main__", alter_sys=True)
     finally:
         modules = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-        loaded = {Path(file) for file in modules if file} | {folder / f"stages/{name}/__main__.py"}
-        sources = {p.relative_to(folder).as_posix() for p in loaded if p.is_relative_to(folder)}
+        loaded = [Path(file) for file in modules if file and Path(file).is_relative_to(folder)]
+        sources = {path.relative_to(folder).as_posix() for path in loaded}
         content = {"files": sorted(files), "keys": sorted(keys), "sources": sorted(sources)}
         Path(report).write_text(json.dumps(content))
 

@@ -1,7 +1,7 @@
-"""Convert the trained model into one portable file.
+"""Convert the trained model for LiteRT, which runs it on phones, small computers and servers.
 
-LiteRT runs it on phones, microcontrollers and servers, without TensorFlow or Keras. It takes images
-as float32 (n, 32, 32, 3) in [0, 1], for any n, and returns class probabilities, float32 (n, 10).
+Neither TensorFlow nor Keras is needed there. The file takes images, float32 (n, side, side, 3) in
+[0, 1], for any n, and returns class probabilities, float32 (n, classes).
 """
 
 import argparse
@@ -10,16 +10,14 @@ import os
 import tempfile
 from pathlib import Path
 
-from stages.errors import InputError, exit_with_message
-from stages.files import replacing
+from pipeline.common.paths import MODEL
+from pipeline.common.shell import UserError, replacing, run
 
-MODEL = Path("models/model.keras")
-EXPORTED = Path("models/model.tflite")
+EXPORTED = MODEL.with_suffix(".tflite")
 
 
 def main() -> None:
-    """Convert the model."""
-    parser = argparse.ArgumentParser(prog="python -m tools export", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.export", description=__doc__)
     parser.add_argument("--model", type=Path, default=MODEL, help=f"{MODEL} by default")
     parser.add_argument(
         "exported",
@@ -30,23 +28,22 @@ def main() -> None:
         help=f"{EXPORTED} by default",
     )
     arguments = parser.parse_args()
-    if not arguments.model.exists():
-        raise InputError(f"{arguments.model}: missing; `dvc repro` or `dvc pull` brings a model")
-    if arguments.exported.suffix != ".tflite":
-        raise InputError(f"{arguments.exported}: the name must end in .tflite")
+    exported = arguments.exported
+    if exported.suffix != ".tflite":
+        raise UserError(f"{exported}: the name must end in .tflite")
 
     # TensorFlow takes seconds to start; what is wrong with the arguments is told before.
-    from stages.evaluate.inference import load_model
+    from pipeline.evaluation.predictions import load_model
 
     import tensorflow as tf  # isort: skip
 
-    model = load_model(arguments.model)
+    model, _ = load_model(arguments.model)
     weights = sum(weight.nbytes for weight in model.get_weights())
-    arguments.exported.parent.mkdir(parents=True, exist_ok=True)
+    exported.parent.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(dir=arguments.exported.parent, prefix=".unfinished-") as folder,
+        tempfile.TemporaryDirectory(dir=exported.parent, prefix=".unfinished-") as folder,
         # The weights are there twice meanwhile.
-        replacing(arguments.exported, 2 * weights) as unfinished,
+        replacing(exported, 2 * weights) as unfinished,
     ):
         # Keras and TensorFlow convert by way of files, which belong on the disk of the result: a
         # folder for temporary files may be small.
@@ -55,8 +52,8 @@ def main() -> None:
             model.export(unfinished, format="litert", verbose=False)
         except tf.errors.ResourceExhaustedError:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
-    print(f"{arguments.exported}: {arguments.exported.stat().st_size:,} bytes")
+    print(f"{exported}: {exported.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":
-    exit_with_message(main)
+    run(main)

@@ -13,8 +13,7 @@ import vl_convert
 from dvc.exceptions import NotDvcRepoError
 from dvc.repo import Repo
 
-from stages.errors import InputError, exit_with_message, in_one_line
-from stages.files import replace
+from pipeline.common.shell import UserError, one_line, run, write_atomically
 
 # DVC takes the path in its configuration from .dvc.
 TEMPLATE = Path("page.html")
@@ -30,13 +29,12 @@ def page() -> str:
 
 
 def main() -> None:
-    """Write the template and tell DVC of it."""
-    argparse.ArgumentParser(prog="python -m tools page", description=__doc__).parse_args()
+    argparse.ArgumentParser(prog="python -m tools.page", description=__doc__).parse_args()
     try:
         root = Path(Repo.find_root())
     except NotDvcRepoError as error:
-        raise InputError(f"dvc.yaml: missing; {in_one_line(error)}") from None
-    replace(root / ".dvc" / TEMPLATE, page().encode())
+        raise UserError(f"dvc.yaml: missing; {one_line(error)}") from None
+    write_atomically(root / ".dvc" / TEMPLATE, page().encode())
     setting = ["config", "--local", "plots.html_template", TEMPLATE.as_posix()]
     # Where it fails, it says why.
     if subprocess.run([sys.executable, "-m", "dvc", *setting], cwd=root).returncode:
@@ -45,4 +43,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    exit_with_message(main)
+    run(main)

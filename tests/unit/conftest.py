@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages import arrays, processors
+from pipeline.common import device
+from pipeline.data import arrays, cifar10
+from tests import archives
 from tests.project import Params, default_params, write_params
-from tests.unit import small_batches
-from tests.unit.scripted_server import ScriptedServer, scripted
+from tests.servers import Server, serving
+
+import tensorflow as tf
 
 Main = Callable[[], None]
 # Where mutmut keeps how long each test takes, beside its copy of these tests.
@@ -30,18 +33,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (totals[item.path], item.path))
 
 
-def pytest_collection_finish() -> None:
-    """Let the CPU be two devices, which TensorFlow allows only before it starts."""
-    if tensorflow := sys.modules.get("tensorflow"):
-        (processor,) = tensorflow.config.list_physical_devices("CPU")
-        halves = [tensorflow.config.LogicalDeviceConfiguration()] * 2
-        tensorflow.config.set_logical_device_configuration(processor, halves)
-
-
 @pytest.fixture(autouse=True)
 def processors_without_bfloat16(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Let `precision: auto` be float32, whatever the tests run on."""
-    monkeypatch.setattr(processors, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(device, "CPUINFO", tmp_path / "cpuinfo")
+
+
+@pytest.fixture
+def without_graphs() -> Iterator[None]:
+    """Run compiled functions line by line, where compiling them takes longer."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture
@@ -66,6 +69,7 @@ def processed(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     The images are random, the labels go through all classes.
     """
     generator = np.random.default_rng(0)
+    arrays.write_dataset(arrays.Dataset(cifar10.CLASSES, cifar10.SIDE))
     splits = {}
     for split, count in (("train", 40), ("validation", 20), ("test", 30)):
         images = generator.integers(0, 256, (count, 32, 32, 3), np.uint8)
@@ -87,42 +91,14 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.fixture
-def help_of(call: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> Callable[[Main], str]:
-    """Return a function that returns the help of an entry point, on one line.
-
-    Where its lines end depends on the terminal.
-    """
-
-    def asked(main: Main) -> str:
-        with pytest.raises(SystemExit) as end:
-            call(main, "--help")
-        assert end.value.code == 0
-        return " ".join(capsys.readouterr().out.split())
-
-    return asked
-
-
-@pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the stage fetch take batch files of four images for the published ones."""
-    small_batches.publish(monkeypatch)
-
-
-@pytest.fixture(scope="session")
-def shared_server() -> Iterator[ScriptedServer]:
-    """Return a server for all tests, each of which tells it what to answer."""
-    with scripted() as server:
-        yield server
+    archives.publish(monkeypatch)
 
 
 @pytest.fixture
-def server(
-    shared_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ScriptedServer]:
-    """Return a server that has no answers yet, and must have none left in the end."""
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """Return a server that has no answers yet."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    shared_server.answers, shared_server.requests = [], []
-    shared_server.released.clear()
-    yield shared_server
-    assert shared_server.answers == []
-    shared_server.released.set()
+    with serving() as server:
+        yield server

@@ -1,156 +1,199 @@
-"""The file that a killed training goes on from: what it holds, and how it gets to disk."""
+"""The file that a killed training resumes from: what it holds, whose it is, and when it goes."""
 
-import json
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from stages import device as device  # First, since TensorFlow reads what it sets.
-from stages.errors import InputError
-from stages.models.tutorial import Tutorial
-from stages.train.checkpoint import Checkpoint
-from stages.train.recipes import Training
-from tests.unit.disk import leave_free
-from tests.unit.reader import read_output
-from tests.unit.tiny_recipes import IMAGES
+from pipeline.common.shell import UserError
+from pipeline.training import checkpoint as module
+from pipeline.training.checkpoint import Checkpoint, fingerprint
 
-import keras  # isort: skip
+import keras
 
-ROWS = [{"epoch": 1, "loss": 0.1 + 0.2, "accuracy": 1 / 3}, {"epoch": 2, "loss": 1e-30}]
+HISTORY = [{"epoch": 1, "loss": 0.1 + 0.2, "accuracy": 1 / 3}, {"epoch": 2, "loss": 1e-30}]
+SETTINGS = [0, {"rate": 1.0, "epochs": 2}]
 
 
 @pytest.fixture
-def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkpoint:
-    """Return the place of a checkpoint in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    checkpoint = Checkpoint("0123")
-    checkpoint.claim()
-    return checkpoint
+def variables() -> list[keras.Variable]:
+    return [
+        keras.Variable(np.arange(6.0).reshape(2, 3), dtype="float32"),
+        keras.Variable(7, dtype="int64", trainable=False),
+    ]
 
 
-def tiny_training(seed: int) -> Training:
-    keras.utils.set_random_seed(seed)
-    network = Tutorial.model_validate({"name": "tutorial", "filters": [2, 2, 2], "dense_units": 4})
-    model = network.build(IMAGES, np.random.default_rng(seed), on_cpu=False)
-    return Training(model, keras.optimizers.RMSprop(), keras.losses.CategoricalCrossentropy(), [])
+def values(variables: list[keras.Variable]) -> list[np.ndarray]:
+    return [variable.numpy() for variable in variables]
 
 
-@pytest.fixture(scope="module")
-def trainings() -> tuple[Training, Training]:
-    """Return two trainings of the same network, of other weights."""
-    return tiny_training(0), tiny_training(1)
+def names(checkpoint: Checkpoint) -> list[str]:
+    return sorted(path.name for path in checkpoint.folder.iterdir())
 
 
-def values(training: Training) -> list[np.ndarray]:
-    return [variable.numpy() for variable in training.state]
-
-
-def test_a_checkpoint_holds_the_whole_state(
-    checkpoint: Checkpoint, trainings: tuple[Training, Training]
-) -> None:
-    saved, restored = trainings
-    for variable in saved.state:
+@pytest.mark.usefixtures("folder")
+def test_a_checkpoint_holds_variables_and_history(variables: list[keras.Variable]) -> None:
+    before = values(variables)
+    Checkpoint(SETTINGS).save(variables, HISTORY)
+    for variable in variables:
         variable.assign(variable + 1)
-    rows = [{"epoch": 1, "loss": 0.1 + 0.2, "accuracy": 1 / 3}]
-    checkpoint.save(saved, rows)
-    assert checkpoint.restore(restored) == rows
-    paths = [variable.path for variable in restored.state]
-    assert len([path for path in paths if "seed_generator" in path]) == 4
-    assert len([path for path in paths if path.startswith("rm_sprop")]) == 2 + 17
-    for found, expected in zip(restored.state, saved.state, strict=True):
-        np.testing.assert_array_equal(found.numpy(), expected.numpy(), strict=True)
+    assert Checkpoint(SETTINGS).restore(variables) == HISTORY
+    for found, expected in zip(values(variables), before, strict=True):
+        np.testing.assert_array_equal(found, expected, strict=True)
+    assert Checkpoint([1]).restore(variables) == []
 
 
-def test_a_checkpoint_is_an_archive_of_arrays(
-    checkpoint: Checkpoint, trainings: tuple[Training, Training]
+@pytest.mark.parametrize("damage", ["cut", "shape", "fewer", "history", "folder"])
+def test_what_cannot_be_read_starts_anew(
+    folder: Path, variables: list[keras.Variable], capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
-    checkpoint.save(trainings[0], ROWS)
-    with np.load(checkpoint.path, allow_pickle=False) as file:
-        assert json.loads(file["history"].item()) == ROWS
-        expected = values(trainings[0])
-        assert len(expected) > 10
-        assert [*file] == ["history", *(f"{number:04}" for number in range(len(expected)))]
-        for number, value in enumerate(expected):
-            np.testing.assert_array_equal(file[f"{number:04}"], value, strict=True)
+    """Nothing of it is taken, and the next epoch replaces it."""
+    checkpoint = Checkpoint(SETTINGS)
+    saved, history = variables, HISTORY
+    if damage == "shape":
+        saved = [variables[0], keras.Variable([1, 2], dtype="int64")]
+    if damage == "fewer":
+        saved = variables[:1]
+    if damage == "history":
+        history = HISTORY[1:]
+    checkpoint.save(saved, history)
+    content = checkpoint.path.read_bytes()
+    if damage == "cut":
+        checkpoint.path.write_bytes(content[:-100])
+    if damage == "folder":
+        checkpoint.path.unlink()
+        checkpoint.path.mkdir()
+    before = values(variables)
+    assert checkpoint.restore(variables) == []
+    np.testing.assert_equal(values(variables), before)
+    assert capsys.readouterr().out.startswith(f"starting anew: {checkpoint.path.name} ")
+    if damage != "folder":
+        checkpoint.save(variables, HISTORY)
+        assert checkpoint.restore(variables) == HISTORY
 
 
-def test_going_on_is_told(
-    checkpoint: Checkpoint, trainings: tuple[Training, Training], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("place", [".dvc/tmp/exps/standalone/tmp1a2b", ".dvc/tmp/exps/a"])
+def test_checkpoints_of_experiments_lie_in_the_repository(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, variables: list[keras.Variable], place: str
 ) -> None:
-    checkpoint.save(trainings[0], ROWS)
-    pipe = read_output(monkeypatch)
-    assert checkpoint.restore(trainings[1]) == ROWS
-    assert pipe.arrived == "going on after epoch 2, from workspace-0123.npz\n"
+    """Where the workspace finds them too, but leaves others alone."""
+    (folder / place).mkdir(parents=True)
+    monkeypatch.chdir(folder / place)
+    checkpoint = Checkpoint(SETTINGS)
+    assert checkpoint.path.parent == folder / ".dvc/tmp/checkpoints"
+    checkpoint.save(variables, HISTORY)
+    Checkpoint([1]).save(variables, HISTORY)
+    monkeypatch.chdir(folder)
+    assert Checkpoint(SETTINGS).restore(variables) == HISTORY
+    assert len([name for name in names(checkpoint) if name.startswith("experiment-")]) == 2
 
 
-def test_without_a_checkpoint_nothing_happens(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trainings: tuple[Training, Training]
+@pytest.mark.usefixtures("folder")
+def test_the_workspace_drops_what_other_trainings_left(
+    variables: list[keras.Variable], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    before = values(trainings[0])
-    pipe = read_output(monkeypatch)
-    assert Checkpoint("0123").restore(trainings[0]) == []
-    assert pipe.getvalue() == ""
-    np.testing.assert_equal(values(trainings[0]), before)
-    assert [*tmp_path.iterdir()] == []
+    other = Checkpoint([1])
+    other.save(variables, HISTORY)
+    shutil.copy(other.path, other.folder / f".unfinished-{other.path.name}")
+    Checkpoint(SETTINGS)
+    assert names(other) == ["workspace.owner"]
+    assert capsys.readouterr().out.splitlines() == [
+        f"dropped a checkpoint of another training: {other.path.name}"
+    ]
 
 
-def test_a_checkpoint_is_on_disk_before_its_name_and_its_name_before_more(
-    checkpoint: Checkpoint, trainings: tuple[Training, Training], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("folder")
+def test_a_newer_training_takes_over(variables: list[keras.Variable]) -> None:
+    checkpoint = Checkpoint(SETTINGS)
+    checkpoint.save(variables, HISTORY)
+    content = checkpoint.path.read_bytes()
+    (checkpoint.folder / "workspace.owner").write_text(f"{os.getpid() + 1}")
+    with pytest.raises(UserError) as caught:
+        checkpoint.save(variables, [])
+    assert caught.value.exit_code == 1
+    assert checkpoint.path.read_bytes() == content
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("dvc_is_there", [True, False])
+def test_a_finished_training_leaves_nothing_unless_dvc_was_killed(
+    monkeypatch: pytest.MonkeyPatch, variables: list[keras.Variable], dvc_is_there: bool
 ) -> None:
-    """So that the old or the new one is there after a loss of power."""
+    monkeypatch.setattr(os, "getppid", lambda: 1000)
+    checkpoint = Checkpoint(SETTINGS)
+    checkpoint.save(variables, HISTORY)
+    monkeypatch.setattr(os, "getppid", lambda: 1000 if dvc_is_there else 1)
+    checkpoint.remove()
+    assert names(checkpoint) == ([] if dvc_is_there else [checkpoint.path.name])
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("folders_sync", [True, False])
+def test_a_checkpoint_is_on_disk_before_its_name(
+    monkeypatch: pytest.MonkeyPatch, variables: list[keras.Variable], folders_sync: bool
+) -> None:
+    """So the old or the new one is there after a loss of power. Not all folders can promise it."""
+    checkpoint = Checkpoint(SETTINGS)
     checkpoint.path.write_bytes(b"old")
     synchronized = []
 
     def fsync(descriptor: int) -> None:
         path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
-        content = None if path.is_dir() else path.read_bytes()
-        synchronized.append((descriptor, path, content, checkpoint.path.read_bytes()))
+        synchronized.append((path, checkpoint.path.read_bytes() == b"old"))
+        if path.is_dir() and not folders_sync:
+            raise OSError(22, "Invalid argument")
 
     monkeypatch.setattr(os, "fsync", fsync)
-    checkpoint.save(trainings[0], ROWS)
-    new = checkpoint.path.read_bytes()
-    unfinished = checkpoint.folder / ".unfinished-workspace-0123.npz"
-    assert [entry[1:] for entry in synchronized] == [
-        (unfinished, new, b"old"),
-        (checkpoint.folder, None, new),
+    checkpoint.save(variables, HISTORY)
+    unfinished = checkpoint.folder / f".unfinished-{checkpoint.path.name}"
+    assert synchronized == [(unfinished, True), (checkpoint.folder, False)]
+    assert checkpoint.restore(variables) == HISTORY
+
+
+ZEROS, ONES = np.zeros((2, 3)), np.ones((2, 3))
+
+
+def test_the_fingerprint_is_of_settings_and_data() -> None:
+    last = np.zeros(1000, np.uint8)
+    last[-1] = 1
+    given: list[Any] = [
+        ([0, {"rate": 1.0}], ZEROS, ZEROS),
+        ([1, {"rate": 1.0}], ZEROS, ZEROS),
+        ([0, {"rate": 2.0}], ZEROS, ZEROS),
+        ([0, {"rate": 1.0}], ONES, ZEROS),
+        ([0, {"rate": 1.0}], ZEROS, ONES),
+        ([0, {"rate": 1.0}], ZEROS.ravel(), ZEROS),
+        ([0, {"rate": 1.0}], ZEROS, ZEROS.ravel()),
+        ([0], np.zeros(1000, np.uint8)),
+        ([0], last),
     ]
-    for descriptor, *_ in synchronized:
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            os.fstat(descriptor)
-    assert sorted(checkpoint.folder.iterdir()) == [checkpoint.path, checkpoint.owner]
+    assert len({fingerprint(*each) for each in given}) == len(given)
+    one, other = {"a": 1, "b": 2}, {"b": 2, "a": 1}
+    array = np.arange(6).reshape(2, 3)
+    assert fingerprint(one, array) == fingerprint(other, np.asfortranarray(array))
 
 
-def test_a_disk_that_fails_leaves_no_open_file(
-    checkpoint: Checkpoint, trainings: tuple[Training, Training], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    descriptors = []
-
-    def fsync(descriptor: int) -> None:
-        descriptors.append(descriptor)
-        if len(descriptors) == 2:
-            raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(OSError, match="Input/output error"):
-        checkpoint.save(trainings[0], ROWS)
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(descriptors[1])
-
-
-def test_the_room_needed_is_that_of_the_state(
-    checkpoint: Checkpoint, trainings: tuple[Training, Training], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    size = sum(value.size * value.itemsize for value in values(trainings[0]))
-    leave_free(monkeypatch, size)
-    checkpoint.save(trainings[0], ROWS)
-    old = checkpoint.path.read_bytes()
-    leave_free(monkeypatch, size - 1)
-    with pytest.raises(InputError) as caught:
-        checkpoint.save(trainings[0], [])
-    assert str(caught.value) == (
-        f"{checkpoint.path}: {size:,} bytes or more needed, {size - 1:,} free on its disk"
-    )
-    assert checkpoint.path.read_bytes() == old
+def test_the_fingerprint_is_of_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all that a training may import, without what editors and merges leave beside it."""
+    root = module.ROOT
+    shutil.copytree(root / "pipeline", tmp_path / "pipeline")
+    (tmp_path / "stages").mkdir()
+    shutil.copy(root / "stages/train.py", tmp_path / "stages")
+    before = fingerprint(SETTINGS)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    assert fingerprint(SETTINGS) == before
+    for name in ("._gelu.py", "gelu_BASE_12.py", "gelu.pyc"):
+        (tmp_path / "pipeline/layers" / name).write_text("x = 1")
+    # By which Emacs locks a file.
+    (tmp_path / "pipeline/layers/.#gelu.py").symlink_to("user@host.123:456")
+    (tmp_path / "stages/plots.py").write_text("x = 1")
+    assert fingerprint(SETTINGS) == before
+    found = {before}
+    for name in ("stages/train.py", "pipeline/layers/gelu.py", "pipeline/layers/new.py"):
+        with (tmp_path / name).open("a") as file:
+            file.write("\n")
+        found.add(fingerprint(SETTINGS))
+    assert len(found) == 4

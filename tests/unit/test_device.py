@@ -1,191 +1,140 @@
-"""The device that works, and what makes its results the same each time."""
+"""The device that works, how precisely, and what is recorded of the machine."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from stages import device  # First, since TensorFlow reads what it sets.
-from stages.errors import InputError
-from stages.params import Device, Precision
-from tests.unit.reader import read_output
+from pipeline.common import device
+from pipeline.common.config import Device, Precision
+from pipeline.common.shell import UserError
+from tests.project import ROOT, run
 
-import keras  # isort: skip
-import tensorflow as tf  # isort: skip
+import keras
+import tensorflow as tf
 
-Calls = list[tuple[Any, ...]]
-CPU, GPU = "/device:CPU:0", "/device:GPU:0"
 # What TensorFlow says of each GPU.
 DETAILS: dict[str, dict[str, Any]] = {
     "first": {"device_name": "NVIDIA first", "compute_capability": (8, 0)},
     "second": {"device_name": "NVIDIA second", "compute_capability": (7, 5)},
     "nameless": {},
-    "oldest": {"device_name": "P100", "compute_capability": (6, 0)},
     "newest": {"device_name": "H100", "compute_capability": (9, 0)},
     "too old": {"device_name": "M40", "compute_capability": (5, 2)},
-    "too new": {"device_name": "B200", "compute_capability": (10, 0)},
-    "much too new": {"device_name": "RTX 5090", "compute_capability": (12, 0)},
+    "too new": {"device_name": "RTX 5090", "compute_capability": (12, 0)},
 }
-WORKS = f"but TensorFlow {tf.__version__} works with 6.0 to 9.0"
-# By a GPU that TensorFlow cannot use, what is said of it.
-REASONS = {
-    "too old": f"M40 has compute capability 5.2, {WORKS}",
-    "too new": f"B200 has compute capability 10.0, {WORKS}",
-    "much too new": f"RTX 5090 has compute capability 12.0, {WORKS}",
-    "unseen": "the reason",
-}
-# By GPUs, device and precision, the latter as it is taken.
-CHOICES: list[tuple[list[str], Device, Precision, str, str]] = [
-    ([], "cpu", "auto", CPU, "device: CPU, float32\n"),
-    ([], "cpu", "bfloat16", CPU, "device: CPU, bfloat16\n"),
-    (["first", "second"], "cpu", "auto", CPU, "device: CPU, float32\n"),
-    (["first", "second"], "auto", "auto", GPU, "device: GPU, NVIDIA first, bfloat16\n"),
-    (["first", "second"], "gpu", "float32", GPU, "device: GPU, NVIDIA first, float32\n"),
-    (["second", "first"], "gpu", "auto", GPU, "device: GPU, NVIDIA second, float32\n"),
-    (["second", "first"], "gpu", "bfloat16", GPU, "device: GPU, NVIDIA second, bfloat16\n"),
-    (["nameless"], "auto", "auto", GPU, "device: GPU, unnamed, float32\n"),
-    (["oldest"], "auto", "float32", GPU, "device: GPU, P100, float32\n"),
-    (["newest"], "gpu", "auto", GPU, "device: GPU, H100, bfloat16\n"),
-    *(
-        ([gpu] if gpu in DETAILS else [], "auto", "auto", CPU, f"device: CPU, float32; {reason}\n")
-        for gpu, reason in REASONS.items()
-    ),
+# By GPUs, device and precision, what is printed.
+CHOICES: list[tuple[list[str], Device, Precision, str]] = [
+    ([], "cpu", "auto", "CPU, float32"),
+    ([], "auto", "auto", "CPU, float32; no GPU is seen"),
+    (["first", "second"], "auto", "auto", "GPU, NVIDIA first, bfloat16"),
+    (["first", "second"], "gpu", "float32", "GPU, NVIDIA first, float32"),
+    (["second", "first"], "gpu", "bfloat16", "GPU, NVIDIA second, bfloat16"),
+    (["nameless"], "auto", "auto", "GPU, unnamed, float32"),
+    (["too old", "newest", "first"], "auto", "auto", "GPU, H100, bfloat16"),
+    (["too new"], "auto", "auto", "CPU, float32; RTX 5090 has compute capability 12.0, but"),
 ]
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
-    """Return what TensorFlow is asked for, in order."""
-    calls: Calls = []
-
-    for name in ("enable_op_determinism", "set_memory_growth"):
-        monkeypatch.setattr(
-            tf.config.experimental, name, lambda *given, name=name: calls.append((name, *given))
-        )
-    monkeypatch.setattr(
-        tf.config, "set_visible_devices", lambda *given: calls.append(("set_visible", *given))
-    )
+def visible(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the GPUs of which TensorFlow may take memory."""
+    visible: list[str] = []
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda gpus, _: visible.extend(gpus))
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda _: visible)
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda *_: None)
     monkeypatch.setattr(tf.config.experimental, "get_device_details", DETAILS.get)
-    monkeypatch.setattr(device, "why_unseen", lambda: REASONS["unseen"])
-    return calls
+    return visible
 
 
-@pytest.mark.parametrize(("gpus", "wanted", "precision", "place", "says"), CHOICES)
+@pytest.mark.parametrize(("gpus", "wanted", "precision", "says"), CHOICES)
 def test_the_device_is_chosen_and_told(
     monkeypatch: pytest.MonkeyPatch,
-    calls: Calls,
+    visible: list[str],
+    capsys: pytest.CaptureFixture[str],
     gpus: list[str],
     wanted: Device,
     precision: Precision,
-    place: str,
     says: str,
 ) -> None:
-    """One of them; of a GPU that is not used, TensorFlow takes no memory."""
+    """The first that can be used; of a GPU that is not used, TensorFlow takes no memory."""
     monkeypatch.setattr(device, "GPUS", gpus)
-    pipe = read_output(monkeypatch)
-    (found,) = device.select(wanted, precision)
-    assert found.to_string() == place
+    spec = device.use(wanted, precision)
+    assert capsys.readouterr().out.startswith(f"device: {says}")
+    kind = says[:3]
+    assert (spec.device_type, spec.device_index) == (kind, 0)
+    assert [DETAILS[gpu].get("device_name", "unnamed") in says for gpu in visible] == (
+        [True] if kind == "GPU" else []
+    )
     policy = "mixed_bfloat16" if "bfloat16" in says else "float32"
     assert keras.config.dtype_policy().name == policy
-    assert pipe.arrived == says
-    on_gpu = place == GPU
-    growing = [("set_memory_growth", *gpus[:1], True)] if on_gpu else []
-    visible = ("set_visible", gpus[:1] if on_gpu else [], "GPU")
-    assert calls == [("enable_op_determinism",), visible, *growing]
+    names = {"first": "GPU NVIDIA first", "newest": "GPU H100"}
+    if visible and visible[0] in names:
+        assert device.provenance()["device"] == names[visible[0]]
 
 
-@pytest.mark.parametrize(
-    ("precision", "taken"),
-    [("auto", "bfloat16"), ("float32", "float32"), ("bfloat16", "bfloat16")],
-)
-def test_a_processor_made_for_bfloat16(
-    monkeypatch: pytest.MonkeyPatch,
-    calls: Calls,
-    capsys: pytest.CaptureFixture[str],
-    precision: Precision,
-    taken: str,
+@pytest.mark.parametrize(("gpus", "why"), [([], "no GPU is seen"), (["too old"], "M40 has")])
+def test_a_gpu_that_is_not_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch, visible: list[str], gpus: list[str], why: str
 ) -> None:
-    monkeypatch.setattr(device, "multiply_bfloat16", lambda: True)
-    device.select("cpu", precision)
-    assert capsys.readouterr().out == f"device: CPU, {taken}\n"
-    assert keras.config.dtype_policy().compute_dtype == taken
-
-
-# By GPUs and how many are asked for, which are taken.
-SEVERAL: list[tuple[list[str], int | None, list[str], str]] = [
-    (["first", "second"], None, ["first", "second"], "2 GPUs, NVIDIA first"),
-    (["first", "second"], 2, ["first", "second"], "2 GPUs, NVIDIA first"),
-    (["first", "second", "newest"], 2, ["first", "second"], "2 GPUs, NVIDIA first"),
-    (["too old", "newest", "too new", "first"], None, ["newest", "first"], "2 GPUs, H100"),
-    (["too old", "newest"], 1, ["newest"], "GPU, H100"),
-    (["first"], None, ["first"], "GPU, NVIDIA first"),
-]
-
-
-@pytest.mark.parametrize(("gpus", "count", "taken", "says"), SEVERAL)
-def test_several_gpus(
-    monkeypatch: pytest.MonkeyPatch,
-    calls: Calls,
-    capsys: pytest.CaptureFixture[str],
-    gpus: list[str],
-    count: int | None,
-    taken: list[str],
-    says: str,
-) -> None:
-    """Those that can be used; the first one's name and precision stand for all."""
     monkeypatch.setattr(device, "GPUS", gpus)
-    places = device.select("auto", "auto", count)
-    assert [place.to_string() for place in places] == [
-        f"/device:GPU:{number}" for number in range(len(taken))
-    ]
-    growing = [("set_memory_growth", gpu, True) for gpu in taken]
-    assert calls[1:] == [("set_visible", taken, "GPU"), *growing]
-    assert capsys.readouterr().out == f"device: {says}, bfloat16\n"
+    with pytest.raises(UserError, match=f"device = 'gpu': {why}"):
+        device.use("gpu")
 
 
 @pytest.mark.parametrize(
-    ("index", "name"), [(0, "GPU H100"), (1, "GPU NVIDIA first"), (None, "CPU")]
+    ("flags", "expected"),
+    [("fpu avx512f avx512_bf16", True), ("amx_bf16", True), ("avx512f xamx_bf16x", False)],
 )
-def test_what_trained_has_its_name(
-    monkeypatch: pytest.MonkeyPatch, calls: Calls, index: int | None, name: str
+def test_processors_that_multiply_bfloat16(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, expected: bool
 ) -> None:
-    monkeypatch.setattr(tf.config, "get_visible_devices", {"GPU": ["newest", "first"]}.get)
-    kind = "CPU" if index is None else "GPU"
-    assert device.named(tf.DeviceSpec(device_type=kind, device_index=index)) == name
+    monkeypatch.setattr(device, "CPUINFO", tmp_path / "cpuinfo")
+    assert not device.cpu_multiplies_bfloat16()
+    (tmp_path / "cpuinfo").write_text(f"model name\t: X\nflags\t\t: {flags}\nbugs\t\t: bf\n")
+    assert device.cpu_multiplies_bfloat16() == expected
+    device.use("cpu", "auto")
+    assert (keras.config.dtype_policy().compute_dtype == "bfloat16") == expected
 
 
-@pytest.mark.parametrize("wanted", ["auto", "gpu"])
-def test_more_gpus_than_there_are_are_refused(
-    monkeypatch: pytest.MonkeyPatch, calls: Calls, wanted: Device
+@pytest.mark.parametrize(
+    "fact", ["tensorflow", "keras", "numpy", "processor", "caches", "instruction_sets", "threads"]
+)
+def test_facts_that_change_the_weights_are_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fact: str
 ) -> None:
-    monkeypatch.setattr(device, "GPUS", ["first", "too old", "second"])
-    with pytest.raises(InputError) as caught:
-        device.select(wanted, devices=3)
-    assert str(caught.value) == "params.yaml: devices = 3: allowed here are 1 to 2"
+    (tmp_path / "other").write_text("vendor_id\t: Maker\nmodel name\t: A: 9\n\nvendor_id\t: B\n")
+    changes: dict[str, tuple[Any, str, Any]] = {
+        "tensorflow": (tf, "__version__", "9"),
+        "keras": (keras, "__version__", "9"),
+        "numpy": (np, "__version__", "9"),
+        "processor": (device, "CPUINFO", tmp_path / "other"),
+        "caches": (device, "CACHES", tmp_path),
+        "instruction_sets": (device, "INSTRUCTION_SETS", ["AVX9"]),
+        "threads": (device, "THREADS", 99),
+    }
+    before = device.provenance()
+    monkeypatch.setattr(*changes[fact])
+    after = device.provenance()
+    assert {name for name in before if before[name] != after[name]} == {fact}
+    assert (after["processor"] == "Maker A: 9") == (fact == "processor")
+    assert "openblas" in str(before["blas"])
 
 
-def test_a_cpu_is_divided(
-    monkeypatch: pytest.MonkeyPatch, calls: Calls, capsys: pytest.CaptureFixture[str]
-) -> None:
-    configured: Calls = []
-    monkeypatch.setattr(
-        tf.config, "set_logical_device_configuration", lambda *given: configured.append(given)
-    )
-    monkeypatch.setattr(device, "GPUS", [])
-    places = device.select("auto", devices=3)
-    assert [place.to_string() for place in places] == [f"/device:CPU:{n}" for n in range(3)]
-    ((processor, parts),) = configured
-    assert processor == tf.config.list_physical_devices("CPU")[0]
-    assert len(parts) == 3
-    assert capsys.readouterr().out == "device: 3 CPUs, float32; the reason\n"
+@pytest.mark.parametrize("error", [MemoryError(), tf.errors.ResourceExhaustedError(None, None, "")])
+def test_too_little_memory_is_told(error: Exception) -> None:
+    with (
+        pytest.raises(UserError, match="the recipe needs more memory.*a smaller one needs less"),
+        device.enough_memory("the recipe", "a smaller one"),
+    ):
+        raise error
 
 
-@pytest.mark.parametrize("gpu", REASONS)
-def test_a_gpu_that_cannot_be_used_is_refused(
-    monkeypatch: pytest.MonkeyPatch, calls: Calls, gpu: str
-) -> None:
-    monkeypatch.setattr(device, "GPUS", [gpu] if gpu in DETAILS else [])
-    with pytest.raises(InputError) as caught:
-        device.select("gpu")
-    assert str(caught.value) == (
-        f"params.yaml: device = 'gpu': {REASONS[gpu]}; allowed here are auto and cpu"
-    )
+def test_tensorflow_starts_quietly_whatever_the_user_has_set(tmp_path: Path) -> None:
+    """With its own settings in place of those of the environment."""
+    program = "from pipeline.common import device; import keras; print(keras.backend.backend())"
+    command = [sys.executable, "-c", program]
+    settings = {"KERAS_BACKEND": "jax", "TF_ENABLE_ONEDNN_OPTS": "0", "PYTHONWARNINGS": "error"}
+    result = run(command, ROOT, **settings)
+    assert (result.stdout, result.stderr) == ("tensorflow\n", "")

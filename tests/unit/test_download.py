@@ -1,257 +1,221 @@
-"""Downloads over HTTP: what is asked for, what is kept, how an unfinished one goes on."""
+"""Downloads over HTTP: how a broken one goes on, which end for good, what a slow one is."""
 
-import hashlib
-import os
+import re
+import socket
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from stages.errors import InputError
-from stages.fetch.transfer import SourceError
-from stages.fetch.web import download
-from tests.unit.scripted_server import Answer, ScriptedServer, limits
+from pipeline.common.config import Fetch
+from pipeline.common.shell import UserError
+from pipeline.data.download import SourceError, StallError, Transfer, download
+from tests.servers import Answer, Server
+from tests.unit.disk import leave_free
 from tests.unit.terminal import make_terminal
 
 WHOLE = Answer(b"0123456789", headers={"Content-Length": "10", "ETag": '"a"'})
 FIRST_FOUR = Answer(b"0123", headers={"Content-Length": "10", "ETag": '"a"'})
 LAST_SIX = Answer(b"456789", 206, headers={"Content-Length": "6"})
+DATE = "Wed, 25 Nov 2026 10:00:00 GMT"
+PART, VALIDATOR = Path("folder/part"), Path("folder/validator")
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.fixture(autouse=True)
-def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the seconds waited before each attempt, which pass at once."""
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    return waits
 
 
-def name_of(url: str) -> str:
-    """Return the name under which a download is found again by the next run."""
-    return hashlib.sha256(url.encode()).hexdigest()[:16]
+def limits(**changes: Any) -> Fetch:
+    wide = {"attempts": 1, "stall_seconds": 5, "minimum_rate": 1, "maximum_bytes": 10**9}
+    return Fetch(**{"sources": ["anywhere"], **wide, **changes})
 
 
-def contents(folder: Path) -> dict[str, str]:
-    """Return the text of each file by the end of its name."""
-    return {path.suffix: path.read_text() for path in folder.iterdir()}
+def bring(server: Server, *answers: Answer, **settings: Any) -> bytes:
+    """Download what the server answers, an attempt for each answer."""
+    server.answers = [*answers]
+    settings = {"attempts": len(answers) or 1} | settings
+    return download(f"{server.url}/b.tar.gz?c=d", PART.parent, limits(**settings)).read_bytes()
 
 
-def leave(folder: Path, url: str, **files: str) -> None:
-    """Leave files of an earlier download of `url`, by the ends of their names."""
-    folder.mkdir(exist_ok=True)
-    for suffix, text in files.items():
-        (folder / f"{name_of(url)}.{suffix}").write_text(text)
+def failure(server: Server, *answers: Answer, **settings: Any) -> str:
+    with pytest.raises((SourceError, StallError)) as error:
+        bring(server, *answers, **settings)
+    return str(error.value)
+
+
+def leave(part: str = "0123", validator: str = '"a"') -> None:
+    """Leave an unfinished download of an earlier run."""
+    PART.parent.mkdir(exist_ok=True)
+    PART.write_text(part)
+    VALIDATOR.write_text(validator)
 
 
 @pytest.mark.parametrize(
     ("headers", "sent", "body"),
     [
-        ({"Content-Length": "10"}, b"0123456789", b"0123456789"),
-        ({}, b"0123456789", b"0123456789"),
         ({}, b"", b""),
+        ({"Content-Length": "600000"}, b"0123" * 150_000, b"0123" * 150_000),
         # As it is published: a server may call a tar.gz a gzip-encoded tar.
         ({"Content-Encoding": "gzip"}, b"\x1f\x8b not unpacked", b"\x1f\x8b not unpacked"),
         ({"Transfer-Encoding": "chunked"}, b"3\r\n012\r\n2\r\n34\r\n0\r\n\r\n", b"01234"),
-        ({"Content-Length": "600000"}, b"0123" * 150_000, b"0123" * 150_000),
     ],
-    ids=["of known length", "of unknown length", "empty", "encoded", "chunked", "large"],
 )
 def test_a_download_is_what_the_server_sent(
-    tmp_path: Path, server: ScriptedServer, headers: dict[str, str], sent: bytes, body: bytes
+    server: Server, headers: dict[str, str], sent: bytes, body: bytes
 ) -> None:
-    server.answers = [Answer(sent, headers=headers)]
-    url = f"{server.url}/a/b.tar.gz?c=d"
-    folder = tmp_path / "data/downloads"
-    path = download(url, folder, limits())
-    assert path.read_bytes() == body
-    assert [*folder.iterdir()] == [path] == [folder / f"{name_of(url)}.part"]
-    ((asked, request_headers),) = server.requests
-    assert asked == "/a/b.tar.gz?c=d"
-    assert request_headers["Accept-Encoding"] == "identity"
-    assert not {"Range", "If-Range"} & request_headers.keys()
-
-
-DATE = "Wed, 25 Nov 2026 10:00:00 GMT"
+    assert bring(server, Answer(sent, headers=headers)) == body
+    assert server.requests[0][0] == "/b.tar.gz?c=d"
+    assert server.asked("Accept-Encoding") == ["identity"]
+    assert server.asked("Range") == server.asked("If-Range") == [None]
 
 
 @pytest.mark.parametrize(
     ("headers", "validator"),
     [
-        ({"ETag": '"a"'}, '"a"'),
         ({"ETag": '"a"', "Last-Modified": DATE}, '"a"'),
         ({"ETag": 'W/"a"', "Last-Modified": DATE}, DATE),
-        ({"Last-Modified": DATE}, DATE),
+        ({"ETag": 'W/"a"'}, None),
+        ({}, None),
     ],
 )
-def test_a_broken_download_goes_on_where_the_file_is_the_same(
-    tmp_path: Path, server: ScriptedServer, headers: dict[str, str], validator: str
+def test_a_broken_download_goes_on_where_the_file_is_known_to_be_the_same(
+    server: Server, headers: dict[str, str], validator: str | None
 ) -> None:
-    server.answers = [Answer(b"0123", headers={"Content-Length": "10", **headers}), LAST_SIX]
-    path = download(f"{server.url}/a", tmp_path, limits(attempts=2))
-    assert path.read_bytes() == b"0123456789"
-    assert server.asked("Range") == [None, "bytes=4-"]
-    assert server.asked("If-Range") == [None, validator]
-    assert server.asked("Accept-Encoding") == ["identity", "identity"]
+    """In another attempt, and in another run."""
+    broken = Answer(b"0123", headers={"Content-Length": "10", **headers})
+    rest = LAST_SIX if validator else WHOLE
+    assert bring(server, broken, rest) == b"0123456789"
+    PART.unlink()
+    assert "4 bytes read, 6 more expected" in failure(server, broken)
+    assert bring(server, rest) == b"0123456789"
+    assert server.asked("Range") == [None, "bytes=4-" if validator else None] * 2
+    assert server.asked("If-Range") == [None, validator] * 2
 
 
-@pytest.mark.parametrize("headers", [{}, {"ETag": 'W/"a"'}, {"ETag": ""}], ids=str)
-def test_a_broken_download_begins_anew_where_nothing_tells_the_file_from_another(
-    tmp_path: Path, server: ScriptedServer, headers: dict[str, str]
-) -> None:
-    broken = Answer(b"abcd", headers={"Content-Length": "10", **headers})
-    # The second one removes the validator of the first.
-    server.answers = [FIRST_FOUR, broken, WHOLE]
-    path = download(f"{server.url}/a", tmp_path, limits(attempts=3))
-    assert path.read_bytes() == b"0123456789"
-    assert server.asked("Range") == [None, "bytes=4-", None]
-    assert server.asked("If-Range") == [None, '"a"', None]
-
-
-def test_an_unfinished_download_is_kept_for_the_next_run(
-    tmp_path: Path, server: ScriptedServer
-) -> None:
-    server.answers = [FIRST_FOUR, LAST_SIX]
-    with pytest.raises(SourceError):
-        download(f"{server.url}/a", tmp_path, limits())
-    assert contents(tmp_path) == {".part": "0123", ".validator": '"a"'}
-    path = download(f"{server.url}/a", tmp_path, limits())
-    assert path.read_bytes() == b"0123456789"
-    assert server.asked("Range") == [None, "bytes=4-"]
-
-
-def test_another_url_is_another_download(tmp_path: Path, server: ScriptedServer) -> None:
-    server.answers = [FIRST_FOUR, WHOLE]
-    with pytest.raises(SourceError):
-        download(f"{server.url}/a", tmp_path, limits())
-    download(f"{server.url}/b", tmp_path, limits())
-    assert server.asked("Range") == [None, None]
-
-
-def test_a_file_that_changed_on_the_server_begins_anew(
-    tmp_path: Path, server: ScriptedServer
-) -> None:
+def test_a_file_that_changed_on_the_server_begins_anew(server: Server) -> None:
     other = Answer(b"abcdef", headers={"Content-Length": "8", "ETag": '"b"'})
-    server.answers = [FIRST_FOUR, other, Answer(b"gh", 206, headers={"Content-Length": "2"})]
-    path = download(f"{server.url}/a", tmp_path, limits(attempts=3))
-    assert path.read_bytes() == b"abcdefgh"
-    assert server.asked("Range") == [None, "bytes=4-", "bytes=6-"]
+    last_two = Answer(b"gh", 206, headers={"Content-Length": "2"})
+    assert bring(server, FIRST_FOUR, other, last_two) == b"abcdefgh"
     assert server.asked("If-Range") == [None, '"a"', '"b"']
 
 
-@pytest.mark.parametrize("left", [{"part": "old"}, {"validator": '"old"'}, {}], ids=str)
-@pytest.mark.parametrize("status", [200, 206])
-def test_a_download_begins_anew_where_a_file_of_the_earlier_one_is_missing(
-    tmp_path: Path, server: ScriptedServer, left: dict[str, str], status: int
-) -> None:
-    leave(tmp_path, f"{server.url}/a", **left)
-    # A part was not asked for, whatever the server calls its answer.
-    server.answers = [Answer(WHOLE.body, status, headers=WHOLE.headers)]
-    path = download(f"{server.url}/a", tmp_path, limits())
-    assert path.read_bytes() == b"0123456789"
-    assert server.asked("Range") == server.asked("If-Range") == [None]
-    assert contents(tmp_path) == {".part": "0123456789", ".validator": '"a"'}
+@pytest.mark.parametrize("missing", [PART, VALIDATOR], ids=str)
+def test_a_part_that_was_not_asked_for_is_the_whole(server: Server, missing: Path) -> None:
+    leave("old")
+    missing.unlink()
+    assert bring(server, Answer(WHOLE.body, 206, WHOLE.headers)) == b"0123456789"
 
 
-@pytest.mark.parametrize("left", [{"part": "too long", "validator": '"a"'}, {}], ids=str)
-def test_a_download_begins_anew_where_the_server_has_less(
-    tmp_path: Path, server: ScriptedServer, left: dict[str, str]
-) -> None:
-    leave(tmp_path, f"{server.url}/a", **left)
-    server.answers = [Answer(status=416), WHOLE]
-    with pytest.raises(SourceError) as error:
-        download(f"{server.url}/a", tmp_path, limits())
-    assert str(error.value) == "the server has less than what was downloaded before (1 attempt)"
-    assert contents(tmp_path) == {}
-    assert download(f"{server.url}/a", tmp_path, limits()).read_bytes() == b"0123456789"
-    assert server.asked("Range") == ["bytes=8-" if left else None, None]
-
-
-def test_a_download_that_was_whole_is_not_begun_anew(
-    tmp_path: Path, server: ScriptedServer
-) -> None:
-    """It was killed after its last byte."""
-    leave(tmp_path, f"{server.url}/a", part="0123", validator='"a"')
-    server.answers = [Answer(status=416, headers={"Content-Range": "bytes */4"})]
-    path = download(f"{server.url}/a", tmp_path, limits())
-    assert path.read_bytes() == b"0123"
-
-
-def test_a_part_of_unknown_length_is_added(tmp_path: Path, server: ScriptedServer) -> None:
-    server.answers = [FIRST_FOUR, Answer(b"456", 206)]
-    path = download(f"{server.url}/a", tmp_path, limits(attempts=2))
-    assert path.read_bytes() == b"0123456"
+def test_a_server_that_has_no_more(server: Server) -> None:
+    """Since the last run was killed after the last byte, or since the file has changed."""
+    leave()
+    assert bring(server, Answer(status=416, headers={"Content-Range": "bytes */4"})) == b"0123"
+    assert bring(server, Answer(status=416), WHOLE) == b"0123456789"
+    assert server.asked("Range") == ["bytes=4-", "bytes=4-", None]
 
 
 @pytest.mark.parametrize(
-    "answers",
+    "answer",
     [
-        pytest.param([Answer(b"0123", headers={"Content-Length": "11"}, silent=True)], id="known"),
-        pytest.param([Answer(b"0123456789a", silent=True)], id="of unknown length"),
-        pytest.param([FIRST_FOUR, Answer(status=206, headers={"Content-Length": "7"})], id="part"),
-        pytest.param([FIRST_FOUR, Answer(b"456789a", 206, silent=True)], id="part of unknown"),
+        Answer(headers={"Content-Length": "11"}, silent=True),
+        Answer(endless=(b"zeros", 0)),
+        Answer(status=206, headers={"Content-Length": "7"}),
+        Answer(b"456789a", 206, silent=True),
     ],
+    ids=["known", "endless", "part", "part of unknown length"],
 )
-def test_a_download_larger_than_allowed_is_refused_at_once(
-    tmp_path: Path, server: ScriptedServer, answers: list[Answer]
-) -> None:
-    server.answers = [*answers]
-    (tmp_path / "other.part").write_text("another download")
-    with pytest.raises(SourceError) as error:
-        download(f"{server.url}/a", tmp_path, limits(attempts=3, maximum_bytes=10))
-    assert str(error.value) == "larger than fetch.maximum_bytes = 10"
-    assert [path.name for path in tmp_path.iterdir()] == ["other.part"]
+def test_a_download_larger_than_allowed_is_refused_at_once(server: Server, answer: Answer) -> None:
+    leave()
+    said = failure(server, answer, attempts=3, maximum_bytes=10)
+    assert said == "larger than fetch.maximum_bytes = 10"
+    leave()
+    assert bring(server, LAST_SIX, maximum_bytes=10) == b"0123456789"
 
 
-@pytest.mark.parametrize("answers", [[WHOLE], [FIRST_FOUR, LAST_SIX], [Answer(b"0123456789")]])
-def test_a_download_as_large_as_allowed_arrives(
-    tmp_path: Path, server: ScriptedServer, answers: list[Answer]
+@pytest.mark.parametrize("status", [400, 404, 408, 416, 429, 499, 500, 599])
+def test_what_may_be_another_answer_next_time_is_asked_again(
+    server: Server, status: int, waits: list[float]
 ) -> None:
-    server.answers = [*answers]
-    path = download(f"{server.url}/a", tmp_path, limits(attempts=2, maximum_bytes=10))
-    assert path.read_bytes() == b"0123456789"
+    if status in (400, 404, 416, 499):
+        assert failure(server, Answer(status=status), attempts=6) == f"HTTP {status} As told"
+        return
+    said = failure(server, *[Answer(status=status)] * 6)
+    assert said == f"HTTP {status} As told (attempts: 6)"
+    assert waits == [0, 1, 2, 4, 8, 10]
+
+
+def test_a_connection_that_fails_is_described(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = failure(server, Answer(status=None))
+    assert said == "Remote end closed connection without response (attempts: 1)"
+    for silence in (Answer(status=None, silent=True), Answer(b"0123", silent=True)):
+        assert failure(server, silence, stall_seconds=0.1) == "timed out (attempts: 1)"
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        server.url = f"http://127.0.0.1:{reserved.getsockname()[1]}"
+        assert "Connection refused" in failure(server)
+        monkeypatch.setenv("NO_PROXY", "")
+        monkeypatch.setenv("http_proxy", server.url)
+        assert failure(server).startswith("proxy: ")
+
+
+def test_a_disk_without_room_ends_the_stage(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Known before, or found out while writing."""
+    leave()
+    leave_free(monkeypatch, 5)
+    with pytest.raises(UserError, match=r"^folder/part: 6 bytes needed, 5 free"):
+        bring(server, LAST_SIX)
+    leave_free(monkeypatch, 10)
+    assert bring(server, WHOLE) == b"0123456789"
+    PART.unlink()
+    PART.symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"^folder/part: No space left on device$"):
+        bring(server, WHOLE)
 
 
 @pytest.mark.parametrize(
-    ("left", "answer", "needed"),
+    ("progress", "done", "rate"),
     [
-        ({}, WHOLE, 10),
-        ({"part": "0123", "validator": '"a"'}, LAST_SIX, 6),
-        ({}, Answer(b"0123456789"), 0),
-        ({"part": "0123", "validator": '"a"'}, Answer(b"456789", 206), 0),
+        ([(9.9, 0), (10, 1000), (19.9, 1000), (20, 2000)], 0, None),
+        ([(25, 2500), (34.9, 2500)], 0, None),
+        ([(9.9, 0), (10, 980)], 0, "98 bytes/s over 10 s"),
+        ([(10, 8000), (20, 9000), (32.4, 9410)], 0, "33 bytes/s over 12 s"),
+        ([(10, 5500)], 5000, "50 bytes/s over 10 s"),
     ],
-    ids=["all", "the rest", "of unknown length", "the rest of unknown length"],
 )
-def test_a_download_begins_only_where_it_fits_on_the_disk(
-    tmp_path: Path,
-    server: ScriptedServer,
-    monkeypatch: pytest.MonkeyPatch,
-    left: dict[str, str],
-    answer: Answer,
-    needed: int,
+def test_a_download_below_the_lowest_rate_has_stalled(
+    monkeypatch: pytest.MonkeyPatch, progress: list[tuple[float, int]], done: int, rate: str | None
 ) -> None:
-    url = f"{server.url}/a"
-    leave(tmp_path, url, **left)
-
-    def free(size: int) -> None:
-        monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=size))
-
-    if needed:
-        free(needed - 1)
-        server.answers = [answer]
-        with pytest.raises(InputError) as error:
-            download(url, tmp_path, limits())
-        path = tmp_path / f"{name_of(url)}.part"
-        expected = f"{path}: {needed} bytes or more needed, {needed - 1} free on its disk"
-        assert str(error.value) == expected
-    free(needed)
-    server.answers = [answer]
-    assert download(url, tmp_path, limits()).read_bytes() == b"0123456789"
+    """At 100 bytes/s over 10 s; what was here before does not count."""
+    now = 1000.0
+    clock = SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr("pipeline.data.download.time", clock)
+    said = None
+    with Transfer("a", limits(stall_seconds=10, minimum_rate=100), done=done) as transfer:
+        for seconds, reached in progress:
+            assert said is None
+            now = 1000 + seconds
+            try:
+                transfer.reach(reached)
+            except StallError as error:
+                said = str(error)
+    assert said == (rate and f"stalled: {rate}, below fetch.minimum_rate = 100")
 
 
 def test_the_bar_shows_the_file_and_all_of_it(
-    tmp_path: Path, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = f"{server.url}/a/b.tar.gz"
     terminal = make_terminal(monkeypatch)
-    leave(tmp_path, url, part="x" * 1000, validator='"a"')
-    server.answers = [Answer(bytes(3000), 206, headers={"Content-Length": "3000"})]
-    assert os.path.getsize(download(url, tmp_path, limits())) == 4000
-    assert terminal.states[0].startswith("b.tar.gz:  25%|##5       | 1.00k/4.00k [")
-    assert terminal.states[-1].startswith("b.tar.gz: 100%|##########| 4.00k/4.00k [")
+    leave("x" * 1000)
+    bring(server, Answer(bytes(3000), 206, headers={"Content-Length": "3000"}))
+    assert re.match(r"b.tar.gz\?c=d:  25%.*1.00k/4.00k", terminal.states[0])
+    assert re.match(r"b.tar.gz\?c=d: 100%.*4.00k/4.00k", terminal.states[-1])

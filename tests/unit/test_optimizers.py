@@ -1,145 +1,212 @@
-"""Steps of the optimizers that Keras has, by their published formulas in NumPy."""
+"""Optimizers and schedules, by their formulas in NumPy."""
 
-from collections.abc import Callable
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 
-from stages import device as device  # First, since TensorFlow reads what it sets.
-from stages.train.optimizers import SGD, Adam, AdamW, KerasOptimizer, RMSprop
-from tests.unit.tiny_recipes import assembled, tiny
+from pipeline.common import config
+from pipeline.common.config import part_classes
+from pipeline.training.optimizers import build_optimizer, build_schedule, orthogonalized
+from tests.project import default_params
 
-import keras  # isort: skip
-import tensorflow as tf  # isort: skip
+import keras
+import tensorflow as tf
 
-Numbers = np.ndarray
-# From a variable, its gradient and the rate to the variable after the step.
-Formula = Callable[[Numbers, Numbers, float], Numbers]
-STEPS = 3
-
-
-def rmsprop(rho: float = 0.9, momentum: float = 0.0, epsilon: float = 1e-7) -> Formula:
-    """Return Hinton's method (Coursera 2012, lecture 6e), with momentum as in Graves 2013."""
-    mean_square, velocity = np.array(0.0), np.array(0.0)
-
-    def step(variable: Numbers, gradient: Numbers, rate: float) -> Numbers:
-        nonlocal mean_square, velocity
-        mean_square = rho * mean_square + (1 - rho) * gradient**2
-        velocity = momentum * velocity + rate * gradient / np.sqrt(mean_square + epsilon)
-        return variable - velocity
-
-    return step
-
-
-def sgd(momentum: float = 0.0, nesterov: bool = False) -> Formula:
-    """Return gradient descent with the momentum of Sutskever et al. 2013."""
-    velocity = np.array(0.0)
-
-    def step(variable: Numbers, gradient: Numbers, rate: float) -> Numbers:
-        nonlocal velocity
-        velocity = momentum * velocity - rate * gradient
-        return variable + (momentum * velocity - rate * gradient if nesterov else velocity)
-
-    return step
-
-
-def adam(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7) -> Formula:
-    """Return the method of Kingma & Ba, arXiv 1412.6980, in the order of section 2's last lines."""
-    mean, mean_square, steps = np.array(0.0), np.array(0.0), 0
-
-    def step(variable: Numbers, gradient: Numbers, rate: float) -> Numbers:
-        nonlocal mean, mean_square, steps
-        steps += 1
-        mean = beta_1 * mean + (1 - beta_1) * gradient
-        mean_square = beta_2 * mean_square + (1 - beta_2) * gradient**2
-        corrected = rate * np.sqrt(1 - beta_2**steps) / (1 - beta_1**steps)
-        return variable - corrected * mean / (np.sqrt(mean_square) + epsilon)
-
-    return step
-
-
-SECTIONS: dict[str, tuple[type[KerasOptimizer], Callable[..., Formula]]] = {
-    "rmsprop": (RMSprop, rmsprop),
-    "sgd": (SGD, sgd),
-    "adam": (Adam, adam),
-    "adamw": (AdamW, adam),
-}
-# Every key of each, and what it is where it is left out.
-OWN_KEYS: list[dict[str, Any]] = [
-    {"name": "rmsprop"},
-    {"name": "rmsprop", "rho": 0.7, "epsilon": 0.05},
-    {"name": "rmsprop", "rho": 0.7, "momentum": 0.3, "epsilon": 0.05},
-    {"name": "sgd"},
-    {"name": "sgd", "momentum": 0.8},
-    {"name": "sgd", "momentum": 0.8, "nesterov": True},
-    {"name": "adam"},
-    {"name": "adam", "beta_1": 0.6, "beta_2": 0.7, "epsilon": 0.05},
-    {"name": "adamw"},
-    {"name": "adamw", "beta_1": 0.6, "beta_2": 0.7, "epsilon": 0.05},
-]
-SHARED_KEYS: list[dict[str, Any]] = [
-    {},
-    {"weight_decay": None, "global_clipnorm": None},
-    {"weight_decay": 0.0, "learning_rate": 0.2},
-    {"weight_decay": 0.3},
-    # Below the norm of the gradients, and above.
-    {"global_clipnorm": 0.5, "weight_decay": 0.1},
-    {"global_clipnorm": 50.0},
+PEAK, EPOCHS, STEPS = 0.3, 5, 7
+TOTAL = EPOCHS * STEPS
+SCHEDULES: list[dict[str, Any]] = [
+    {"name": "constant"},
+    {"name": "linear"},
+    {"name": "linear", "final_fraction": 0.2},
+    {"name": "cosine"},
+    {"name": "cosine", "final_fraction": 0.1},
+    {"name": "step"},
+    # 0.01 of 35 is 0 steps, and 0.48 and 0.49 are 17 both.
+    {"name": "step", "milestones": [0.01, 0.48, 0.49, 0.9], "factor": 0.5},
+    {"name": "step", "milestones": [0.99]},
 ]
 
 
-def falling(peak: float, path: str = "") -> keras.optimizers.schedules.LearningRateSchedule:
-    return keras.optimizers.schedules.PolynomialDecay(peak, 2 * STEPS, 0.0)
+def expected_rate(step: int, schedule: dict[str, Any], warmup: int) -> float:
+    """Return the rate of a step, counted from 0."""
+    if step < warmup:
+        return PEAK * (step + 1) / warmup
+    done = min(1, (step - warmup) / (TOTAL - warmup))
+    last = schedule.get("final_fraction", 0.0)
+    match schedule["name"]:
+        case "linear":
+            return PEAK * (1 - done * (1 - last))
+        case "cosine":
+            return PEAK * (last + (1 - last) * (1 + math.cos(math.pi * done)) / 2)
+        case "step":
+            milestones = schedule.get("milestones", [0.5, 0.75])
+            drops = sum(step >= round(fraction * TOTAL) for fraction in milestones)
+            return PEAK * schedule.get("factor", 0.1) ** drops
+    return PEAK
 
 
-def named(settings: dict[str, Any]) -> str:
-    return " ".join(str(value) for value in settings.values()) or "defaults"
-
-
-@pytest.mark.parametrize("shared", SHARED_KEYS, ids=named)
-@pytest.mark.parametrize("own", OWN_KEYS, ids=named)
-def test_steps_are_those_of_the_published_formula(
-    own: dict[str, Any], shared: dict[str, Any]
+@pytest.mark.parametrize("warmup_epochs", [0, 1, 3])
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: " ".join(map(str, s.values())))
+def test_each_step_has_the_rate_of_the_formula(
+    schedule: dict[str, Any], warmup_epochs: int
 ) -> None:
-    """Of a kernel and a bias, at a rate that falls.
-
-    Decay is decoupled from the gradient: Loshchilov & Hutter, arXiv 1711.05101. A clipped norm is
-    that of both gradients together.
-    """
-    kind, formula = SECTIONS[own["name"]]
-    generator = np.random.default_rng(0)
-    expected = [generator.normal(size=(2, 3)), generator.normal(size=3)]
-    variables = [keras.Variable(start.astype(np.float32)) for start in expected]
-    optimizer = kind.model_validate(own | shared).build(falling, variables, 7)
-
-    peak = shared.get("learning_rate", 0.01 if own["name"] == "sgd" else 0.001)
-    decay = shared.get("weight_decay")
-    if decay is None:
-        decay = 0.004 if own["name"] == "adamw" else 0
-    most = shared.get("global_clipnorm") or np.inf
-    formulas = [formula(**{k: v for k, v in own.items() if k != "name"}) for _ in variables]
-    for step in range(STEPS):
-        rate = peak * (1 - step / (2 * STEPS))
-        gradients = [generator.normal(size=variable.shape) for variable in variables]
-        norm = np.sqrt(sum((gradient**2).sum() for gradient in gradients))
-        assert 0.5 < norm < 50
-        optimizer.apply([tf.constant(g, tf.float32) for g in gradients], variables)
-        for index, gradient in enumerate(gradients):
-            before = expected[index]
-            stepped = formulas[index](before, gradient * min(1, most / norm), rate)
-            expected[index] = stepped - rate * decay * before
-            close = {"rtol": 1e-6, "atol": 1e-4 * peak + 2e-7}
-            np.testing.assert_allclose(variables[index].numpy(), expected[index], **close)
+    """By how far gradient descent goes, also beyond the end, and by what the history shows."""
+    content = schedule | {"warmup_epochs": warmup_epochs}
+    params: Any = part_classes("schedule")[schedule["name"]].model_validate(content)
+    optimizer = keras.optimizers.SGD(build_schedule(params, PEAK, EPOCHS, STEPS))
+    variable = keras.Variable(0.0)
+    for step in range(TOTAL + 3):
+        variable.assign(0.0)
+        expected = expected_rate(step, schedule, warmup_epochs * STEPS)
+        assert float(optimizer.learning_rate) == pytest.approx(expected, 1e-5, 1e-7)
+        optimizer.apply([tf.constant(-1.0)], [variable])
+        assert float(variable.numpy()) == pytest.approx(expected, 1e-5, 1e-7)
 
 
-@pytest.mark.parametrize("own", OWN_KEYS, ids=named)
-def test_a_recipes_optimizer_is_of_its_numbers(own: dict[str, Any]) -> None:
-    """Keras itself shows them."""
-    shared = {"learning_rate": 0.2, "weight_decay": 0.25, "global_clipnorm": 3.0}
-    optimizer = assembled(tiny("tutorial", optimizer=own | shared)).optimizer
-    expected = own | shared
-    assert type(optimizer).__name__.lower() == expected.pop("name")
-    assert float(optimizer.learning_rate) == pytest.approx(expected.pop("learning_rate"))
+def test_a_warmup_may_be_longer_than_a_variable_learns() -> None:
+    params = config.Linear(name="linear", warmup_epochs=2)
+    for epochs in (1, 2):
+        schedule = build_schedule(params, PEAK, epochs, 3)
+        rates = [float(schedule(tf.constant(step))) for step in range(6)]
+        np.testing.assert_allclose(rates, [PEAK * n / 6 for n in range(1, 7)], rtol=1e-6)
+
+
+def recipe_of(optimizer: dict[str, Any], **changed: Any) -> config.Recipe:
+    """Return the default recipe with another optimizer, and other values."""
+    params = default_params()
+    recipe = params["recipes"][params["recipe"]] | {"optimizer": optimizer}
+    return config.Recipe.model_validate(recipe | changed)
+
+
+@pytest.mark.parametrize("name", [name for name in part_classes("optimizer") if name != "muon"])
+def test_every_key_reaches_keras(name: str) -> None:
+    fields = part_classes("optimizer")[name].model_fields
+    given = {"name": name} | {
+        key: True if isinstance(field.default, bool) else 0.25
+        for key, field in fields.items()
+        if key != "name"
+    }
+    variables = [keras.Variable(np.ones((2, 3)))]
+    optimizer = build_optimizer(recipe_of(given), variables, STEPS)
+    assert type(optimizer).__module__.startswith("keras.")
+    assert type(optimizer).__name__.lower() == given.pop("name")
+    assert float(optimizer.learning_rate) == pytest.approx(given.pop("learning_rate"))
     found = optimizer.get_config()
-    assert {key: found[key] for key in expected} == expected
+    assert {key: found[key] for key in given} == given
+
+
+@pytest.mark.parametrize("name", [name for name in part_classes("optimizer") if name != "muon"])
+def test_a_key_left_out_has_kerass_default(name: str) -> None:
+    optimizer = build_optimizer(recipe_of({"name": name}), [keras.Variable(1.0)], STEPS)
+    found, default = optimizer.get_config(), type(optimizer)().get_config()
+    assert float(optimizer.learning_rate) == pytest.approx(default.pop("learning_rate"))
+    # Keras numbers the names.
+    del default["name"]
+    assert {key: found[key] for key in default} == default
+
+
+# --- Muon -----------------------------------------------------------------------------------------
+
+
+def newton_schulz(matrix: np.ndarray, steps: int) -> np.ndarray:
+    """Apply the published polynomial to the singular values, which leaves their vectors alone."""
+    u, values, v = np.linalg.svd(matrix, full_matrices=False)
+    values /= np.sqrt(np.sum(values**2))
+    for _ in range(steps):
+        values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+    return (u * values) @ v
+
+
+@pytest.mark.parametrize("shape", [(24, 96), (96, 24), (64, 64)])
+def test_orthogonalized_has_singular_values_near_one(shape: tuple[int, int]) -> None:
+    matrix = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    values = np.linalg.svd(orthogonalized(tf.constant(matrix), 5), compute_uv=False)
+    assert 0.5 < values.min() <= values.max() < 1.3
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("shape", [(3, 7), (7, 3), (5, 5), (1, 4)])
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_orthogonalized_is_the_published_iteration(
+    shape: tuple[int, int], steps: int, scale: float
+) -> None:
+    matrix = scale * np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    found = orthogonalized(tf.constant(matrix, tf.float32), steps)
+    np.testing.assert_allclose(found, newton_schulz(matrix, steps), rtol=1e-3, atol=1e-4)
+
+
+def test_orthogonalized_damps_what_is_next_to_zero() -> None:
+    """As published, 1e-7 is added to the norm, so that a norm of 1e-7 becomes a half."""
+    found = orthogonalized(tf.constant([[1e-7]]), 1)
+    np.testing.assert_allclose(found, [[3.4445 / 2 - 4.775 / 8 + 2.0315 / 32]], rtol=1e-5)
+    np.testing.assert_array_equal(orthogonalized(tf.zeros((3, 4)), 3), np.zeros((3, 4)))
+
+
+RATES = {
+    "name": "muon",
+    "kernel_learning_rate": 0.3,
+    "kernel_momentum": 0.6,
+    "newton_schulz_steps": 2,
+    "bias_learning_rate": 0.05,
+    "head_learning_rate": 0.02,
+    "sgd_momentum": 0.8,
+    "sgd_weight_decay": 0.01,
+}
+
+
+@pytest.mark.parametrize("clipnorm", [None, 2.0])
+def test_kernels_take_steps_of_muon_and_the_rest_of_nesterov_sgd(clipnorm: float | None) -> None:
+    """Every variable at every step, and at one beyond the last, where the rates are zero."""
+    recipe = recipe_of(
+        RATES | {"global_clipnorm": clipnorm},
+        schedule={"name": "linear"},
+        network={"name": "airbench", "whitening_epochs": 2},
+        batch_size=6,
+        hard_example_fraction=0.5,
+        epochs=3,
+    )
+    shapes = {
+        "whitening/bias": (5,),
+        "block/kernel": (3, 2, 5, 16),
+        "block/beta": (16,),
+        "hidden/kernel": (8, 4),
+        "second/kernel": (4, 4),
+        "logits/kernel": (4, 3),
+    }
+    generator = np.random.default_rng(0)
+    expected = {path: generator.normal(size=shape) for path, shape in shapes.items()}
+    variables = [
+        keras.Variable(start.astype(np.float32), name=path.replace("/", "_"))
+        for path, start in expected.items()
+    ]
+    for variable, path in zip(variables, shapes, strict=True):
+        variable._path = path
+    optimizer = build_optimizer(recipe, variables, steps=2)
+    velocities = {path: np.zeros(shape) for path, shape in shapes.items()}
+    # Of SGD: the first rate, for the sum of the losses of 3 images, and the steps until it is zero.
+    sgd = {"whitening/bias": (0.15, 4), "block/beta": (0.15, 6), "logits/kernel": (0.06, 6)}
+    for step in range(7):
+        gradients = {path: generator.normal(size=shape) for path, shape in shapes.items()}
+        optimizer.apply([tf.constant(g, tf.float32) for g in gradients.values()], variables)
+        norm = np.sqrt(sum((gradient**2).sum() for gradient in gradients.values()))
+        for variable, (path, gradient) in zip(variables, gradients.items(), strict=True):
+            before, velocity = expected[path], velocities[path]
+            gradient = gradient * min(1, (clipnorm or np.inf) / norm)
+            if path in sgd:
+                peak, steps = sgd[path]
+                # The decay of 0.01 for each of 3 images falls with the rate.
+                gradient = gradient + 0.03 / peak * before
+                velocity = 0.8 * velocity + gradient
+                step_taken = peak * max(0, 1 - step / steps) * (gradient + 0.8 * velocity)
+                expected[path] = before - step_taken
+            else:
+                velocity = 0.6 * velocity + gradient
+                filters = before.shape[-1]
+                matrix = (gradient + 0.6 * velocity).reshape(-1, filters)
+                update = newton_schulz(matrix, 2).reshape(before.shape)
+                scaled = before / np.linalg.norm(before) * np.sqrt(filters)
+                expected[path] = scaled - 0.3 * max(0, 1 - step / 6) * update
+            velocities[path] = velocity
+            np.testing.assert_allclose(variable.numpy(), expected[path], rtol=1e-4, atol=1e-5)

@@ -1,176 +1,377 @@
-"""PNG pictures and lists of labels: which are refused, and what batch files they make."""
+"""Pictures of any format, mode and size as a model takes them, and which files are pictures."""
 
 import io
+import os
+import shutil
+import struct
+import sys
+import threading
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
-from stages.fetch.pictures import check_labels, decode_png, paired, read_labels, read_picture
-from stages.fetch.transfer import SourceError
-from tests.archives import png
-from tests.unit.small_batches import BATCHES, IMAGES, LABELS, NAMES, laid_out
+from pipeline.data.pictures import FORMATS, attempt, averageable, files, read
+from tests.project import ROOT, run
 
-# Width 3, height 2.
-PIXELS = np.arange(18, dtype="u1").reshape(2, 3, 3)
-
-
-def failure(call: Callable[[], object]) -> str:
-    """Return why something is refused."""
-    with pytest.raises(SourceError) as error:
-        call()
-    return str(error.value)
-
-
-def saved(picture: Image.Image, form: str = "PNG") -> bytes:
-    """Return a picture as a file."""
-    file = io.BytesIO()
-    picture.save(file, form)
-    return file.getvalue()
+SIDE = 16
+# Of no symmetry, and nothing of it is black or white.
+PIXELS = np.random.default_rng(0).integers(1, 255, (SIDE, SIDE, 3), np.uint8)
+GREY, ALPHA = PIXELS[..., 0], PIXELS[..., 1]
+SIXTEEN = np.linspace(0, 65535, SIDE**2).round().astype(np.uint16).reshape(SIDE, SIDE)
+CMYK = np.dstack([PIXELS, GREY // 2])
+# Of a picture whose rows are each of one colour.
+ROWS = np.repeat(PIXELS[:, :1], SIDE, axis=1)
+KEY = tuple(PIXELS[5, 7].tolist())
+IS_KEY = (PIXELS == KEY).all(2, keepdims=True)
 
 
-def test_a_picture_is_decoded() -> None:
-    decoded = decode_png(png(PIXELS), (3, 2), "a")
-    assert decoded.dtype == np.uint8
-    np.testing.assert_array_equal(decoded, PIXELS)
+def grey(values: np.ndarray) -> np.ndarray:
+    return np.stack([values] * 3, axis=-1)
 
 
-@pytest.mark.parametrize("size", [(2, 3), (3, 3), (2, 2), (4, 2)])
-def test_a_picture_of_another_size_is_refused(size: tuple[int, int]) -> None:
-    found = failure(lambda: decode_png(png(PIXELS), size, "test_batch.png"))
-    assert found == f"test_batch.png: a picture of 3 x 2 RGB, not {size[0]} x {size[1]} RGB"
+def on_white(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    share = alpha[..., None] / 255
+    return colours * share + 255 * (1 - share)
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "I;16"])
-def test_a_picture_of_another_mode_is_refused(mode: str) -> None:
-    content = saved(Image.new(mode, (3, 2)))
-    found = failure(lambda: decode_png(content, (3, 2), "img"))
-    assert found == f"img: a picture of 3 x 2 {mode}, not 3 x 2 RGB"
+def with_palette() -> Image.Image:
+    picture = Image.fromarray(np.repeat(np.arange(SIDE, dtype=np.uint8)[:, None], SIDE, 1), "P")
+    picture.putpalette(PIXELS[:, 0].ravel().tolist())
+    return picture
 
 
-def test_the_size_is_checked_before_anything_is_decoded() -> None:
-    cut_off = png(PIXELS)[:45]
-    assert failure(lambda: decode_png(cut_off, (9, 9), "a")) == (
-        "a: a picture of 3 x 2 RGB, not 9 x 9 RGB"
-    )
-    reason = failure(lambda: decode_png(cut_off, (3, 2), "a"))
-    assert reason.startswith("a: not a readable PNG: ")
+Case = tuple[Image.Image, np.ndarray, str, dict[str, Any]]
+
+
+def case(picture: Image.Image, seen: np.ndarray, name: str = "a.png", **settings: Any) -> Case:
+    """Return a picture, the colours that are seen, its file's name and more to save it with."""
+    return picture, seen, name, settings
+
+
+OF_GREY, OF_PIXELS = Image.fromarray(GREY), Image.fromarray(PIXELS)
+OF_SIXTEEN, GREY_AND_ALPHA = Image.fromarray(SIXTEEN), [OF_GREY, Image.fromarray(ALPHA)]
+STEPS = bytes(range(0, 256, 16))
+SEEN_ROWS = {
+    "one": np.where(np.arange(SIDE)[:, None, None] == 3, 255, ROWS),
+    "half": on_white(ROWS, np.arange(0, 256, 16)[:, None]),
+}
+BLACK = 255 - CMYK[..., 3:].astype(float)
+MODES = {
+    "1": case(Image.fromarray(GREY > 90), grey((GREY > 90) * 255)),
+    "L": case(OF_GREY, grey(GREY)),
+    "L of BMP": case(OF_GREY, grey(GREY), "a.bmp"),
+    "L, one clear": case(OF_GREY, grey(np.where(GREY == 77, 255, GREY)), transparency=77),
+    "LA": case(Image.merge("LA", GREY_AND_ALPHA), on_white(grey(GREY), ALPHA)),
+    "P": case(with_palette(), ROWS),
+    "P, one clear": case(with_palette(), SEEN_ROWS["one"], "a.gif", transparency=3),
+    "P, half clear": case(with_palette(), SEEN_ROWS["half"], transparency=STEPS),
+    "RGB, one clear": case(OF_PIXELS, np.where(IS_KEY, 255, PIXELS), transparency=KEY),
+    "RGB of TIFF": case(OF_PIXELS, PIXELS, "a.tif"),
+    "RGB of WebP": case(OF_PIXELS, PIXELS, "a.webp", lossless=True),
+    "RGBA": case(Image.fromarray(np.dstack([PIXELS, ALPHA])), on_white(PIXELS, ALPHA)),
+    "CMYK": case(Image.fromarray(CMYK, "CMYK"), (255.0 - PIXELS) * BLACK / 255, "a.tif"),
+    "I;16": case(OF_SIXTEEN, grey(SIXTEEN / 257)),
+    "I;16 of TIFF": case(OF_SIXTEEN, grey(SIXTEEN / 257), "a.tif"),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_colours_of_each_mode(tmp_path: Path, mode: str) -> None:
+    picture, seen, name, settings = MODES[mode]
+    picture.save(tmp_path / name, **settings)
+    # Not by its name.
+    (tmp_path / name).rename(tmp_path / "picture.jpg")
+    found = read(tmp_path / "picture.jpg", SIDE)
+    assert (found.shape, found.dtype) == ((SIDE, SIDE, 3), np.uint8)
+    # Alpha channels of 8 bits are multiplied with and divided by, which rounds each time.
+    np.testing.assert_allclose(found, seen, atol=1.5 if "A" in mode or "half" in mode else 0.51)
+
+
+@pytest.mark.parametrize(("name", "tolerance"), [("a.jpg", 12), ("a.avif", 12)])
+def test_formats_that_lose_something(tmp_path: Path, name: str, tolerance: int) -> None:
+    row, column = np.mgrid[:SIDE, :SIDE].astype(np.uint8) * 16
+    slopes = np.stack([column, row, np.full_like(row, 100)], axis=-1)
+    Image.fromarray(slopes).save(tmp_path / name, quality=95)
+    np.testing.assert_allclose(read(tmp_path / name, SIDE), slopes, atol=tolerance)
+
+
+# A fifth of white in each of Pillow's modes. Those without a value are refused.
+FIFTH: dict[str, int | tuple[int, ...] | None] = {
+    **dict.fromkeys(("La", "I", "F")),
+    **dict.fromkeys(("I;16", "I;16B", "I;16L", "I;16N"), 13107),
+    **dict.fromkeys(("RGBA", "RGBa"), (51, 51, 51, 255)),
+    **{"L": 51, "LA": (51, 255), "P": 0, "PA": (0, 255), "RGB": (51, 51, 51)},
+    **{"RGBX": (51, 51, 51, 0), "CMYK": (204, 204, 204, 0), "YCbCr": (51, 128, 128)},
+    **{"HSV": (0, 0, 51), "LAB": (54, 128, 128)},
+}
+
+
+@pytest.mark.parametrize("mode", sorted({*Image.MODES} - {"1"}))
+def test_each_mode_is_scaled_by_its_range_or_refused_by_name(mode: str) -> None:
+    value = FIFTH[mode]
+    picture = Image.new(mode, (2, 2), 0 if value is None else value)
+    if mode in {"P", "PA"}:
+        picture.putpalette([51, 51, 51])
+    if value is None:
+        # Of 32 bits, white may be 1, 255, 65535 or more.
+        with pytest.raises(ValueError, match=rf"\b{mode}\b"):
+            averageable(picture)
+        return
+    found = averageable(picture)
+    if found.mode == "I":
+        assert found.getpixel((0, 0)) == 13107
+    else:
+        assert found.convert("RGBA").getpixel((0, 0)) == (51, 51, 51, 255)
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "expected"), [("BitsPerSample", 12, 51), ("PhotometricInterpretation", 0, 204)]
+)
+def test_grey_of_tiff_is_scaled_as_its_tags_say(
+    tmp_path: Path, tag: str, value: int, expected: int
+) -> None:
+    """Hexadecimal 3333 is a fifth of white, and so are 12 bits of it."""
+    Image.new("I;16", (32, 32), 0x3333).save(tmp_path / "a.tif")
+    entry = struct.pack("<HHI", ExifTags.Base[tag], 3, 1)
+    before, found, after = (tmp_path / "a.tif").read_bytes().partition(entry)
+    assert found
+    (tmp_path / "a.tif").write_bytes(before + entry + struct.pack("<H", value) + after[2:])
+    assert (read(tmp_path / "a.tif", SIDE) == expected).all()
+
+
+def test_transparent_pixels_do_not_colour_those_beside_them(tmp_path: Path) -> None:
+    """Columns of red that is not seen, and of blue: half blue on white, not half purple."""
+    columns = np.zeros((2 * SIDE, 2 * SIDE, 4), np.uint8)
+    columns[:, ::2] = (255, 0, 0, 0)
+    columns[:, 1::2] = (0, 0, 255, 255)
+    Image.fromarray(columns).save(tmp_path / "a.png")
+    found = read(tmp_path / "a.png", SIDE)
+    np.testing.assert_allclose(found, np.full((SIDE, SIDE, 3), (127.5, 127.5, 255)), atol=1)
+
+
+TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda pixels: pixels,
+    2: np.fliplr,
+    3: lambda pixels: np.rot90(pixels, 2),
+    4: np.flipud,
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+def test_the_camera_was_held_as_exif_says(tmp_path: Path, orientation: int) -> None:
+    picture = Image.fromarray(PIXELS)
+    exif = picture.getexif()
+    exif[ExifTags.Base.Orientation] = orientation
+    picture.save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(read(tmp_path / "a.png", SIDE), TURNS[orientation](PIXELS))
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp", "a.tif"])
+def test_of_several_pictures_the_first_is_read(tmp_path: Path, name: str) -> None:
+    frames = [Image.new("RGB", (SIDE, SIDE), (level, 0, 255)) for level in (51, 204, 0)]
+    frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], lossless=True)
+    assert (read(tmp_path / name, SIDE) == (51, 0, 255)).all()
+
+
+@pytest.mark.parametrize("times", [3, 8])
+def test_a_shrunken_pixel_is_the_mean_of_a_square(tmp_path: Path, times: int) -> None:
+    shape = (SIDE, times, SIDE, times, 3)
+    large = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+    Image.fromarray(large.reshape(SIDE * times, SIDE * times, 3)).save(tmp_path / "a.png")
+    np.testing.assert_allclose(read(tmp_path / "a.png", SIDE), large.mean((1, 3)), atol=1)
+
+
+@pytest.mark.parametrize("added", [((0, 0), (3, 3), (0, 0)), ((5, 5), (0, 0), (0, 0))])
+def test_the_middle_square_is_enlarged_to_sharp_squares(
+    tmp_path: Path, added: tuple[tuple[int, int], ...]
+) -> None:
+    Image.fromarray(np.pad(PIXELS, added)).save(tmp_path / "a.png")
+    expected = PIXELS.repeat(3, 0).repeat(3, 1)
+    np.testing.assert_array_equal(read(tmp_path / "a.png", 3 * SIDE), expected)
+
+
+@pytest.mark.parametrize("side", [SIDE, 500])
+def test_large_jpeg_is_read_as_a_whole_one(tmp_path: Path, side: int) -> None:
+    """Its decoder shrinks it, and what comes out is nearly the mean of the same pixels."""
+    picture = Image.fromarray(PIXELS).resize((2400, 2400), Image.Resampling.BICUBIC)
+    picture.save(tmp_path / "a.jpg", quality=95, subsampling=0)
+    picture.save(tmp_path / "a.png", compress_level=1)
+    difference = read(tmp_path / "a.jpg", side).astype(int) - read(tmp_path / "a.png", side)
+    assert np.abs(difference).mean() < 1.5
+    assert np.abs(difference).max() <= 8
+
+
+MEASURED = """
+import re
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from pipeline.data.pictures import attempt
+def peak():
+    # Not ru_maxrss, which a process inherits from the one that started it.
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+before = peak()
+for name in ("photo.jpg", "progressive.jpg", "picture.png"):
+    with ThreadPoolExecutor(6) as pool:
+        found = [*pool.map(partial(attempt, side=32), [Path(name)] * 6)]
+    assert not any(isinstance(one, str) for one in found)
+    print((peak() - before) // 1024)
+"""
+
+
+def test_memory_is_bounded(tmp_path: Path) -> None:
+    """Of six pictures of 36 megapixels, each more than all that may be decoded at a time."""
+    picture = Image.fromarray(PIXELS).resize((6000, 6000), Image.Resampling.NEAREST)
+    picture.save(tmp_path / "photo.jpg")
+    picture.save(tmp_path / "progressive.jpg", progressive=True)
+    picture.save(tmp_path / "picture.png", compress_level=1)
+    result = run([sys.executable, "-c", MEASURED], tmp_path)
+    assert result.returncode == 0, result.stderr
+    photo, progressive, png = map(int, result.stdout.split())
+    # All at once took 300 and 900 MB.
+    assert photo < 60
+    assert progressive < 150
+    assert png < 350
+
+
+# One of each kind that a fuzzer found Pillow's decoders to raise, and none of them an OSError.
+@pytest.mark.parametrize("name", sorted(os.listdir(ROOT / "tests/damaged_pictures")))
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_picture_is_told(name: str) -> None:
+    reason = attempt(ROOT / "tests/damaged_pictures" / name, SIDE)
+    assert isinstance(reason, str)
     assert reason.isprintable()
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"\x89PNG\r\n\x1a\n", saved(Image.new("RGB", (3, 2)), "BMP")]
-)
-def test_what_is_no_png_is_refused(content: bytes) -> None:
-    reason = failure(lambda: decode_png(content, (3, 2), "img"))
-    assert reason.startswith("img: not a readable PNG: cannot identify image file ")
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.filterwarnings("ignore")
+def test_no_damage_ends_the_run(tmp_path: Path, name: str) -> None:
+    """Bytes changed and cut at random places, the same in every run; no room is kept for them."""
+    whole = io.BytesIO()
+    Image.fromarray(PIXELS).save(whole, name)
+    path = tmp_path / "damaged"
+    generator = np.random.default_rng(0)
+    for _ in range(60):
+        content = bytearray(whole.getvalue())
+        # Headers are where damage leads furthest.
+        reach = len(content) if generator.random() < 0.3 else min(len(content), 200)
+        for place in generator.integers(0, reach, generator.integers(1, 8)):
+            content[place] = generator.integers(0, 256)
+        if generator.random() < 0.3:
+            del content[generator.integers(0, len(content)) :]
+        path.write_bytes(content)
+        found = attempt(path, SIDE)
+        assert found.isprintable() if isinstance(found, str) else found.shape == (SIDE, SIDE, 3)
 
 
-def test_whatever_a_decoder_raises_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def opened(*arguments: object, **settings: object) -> None:
-        raise RuntimeError("one\n two")
-
-    monkeypatch.setattr("PIL.Image.open", opened)
-    assert failure(lambda: decode_png(b"", (3, 2), "img")) == "img: not a readable PNG: one two"
-
-
-@pytest.mark.parametrize("labels", [[0, 9], [9, 0, 4], [7], np.array([3, 1]), np.array([], "i8")])
-def test_labels_from_0_to_9_are_allowed(labels: object) -> None:
-    checked = check_labels(labels, "a")
-    assert checked.dtype == np.uint8
-    assert checked.tolist() == [*labels]  # type: ignore[misc]
-
-
-@pytest.mark.parametrize(
-    ("labels", "found"),
-    [
-        ([3, -1, 2], "labels from -1 to 3; allowed are 0 to 9"),
-        ([3, 10, 2], "labels from 2 to 10; allowed are 0 to 9"),
-        ([256], "labels from 256 to 256; allowed are 0 to 9"),
-        ([1.0], "labels are not a list of integers"),
-        ([True], "labels are not a list of integers"),
-        (["1"], "labels are not a list of integers"),
-        ([None], "labels are not a list of integers"),
-        ([[1], [2]], "labels are not a list of integers"),
-        (1, "labels are not a list of integers"),
-        ({"1": 2}, "labels are not a list of integers"),
-        ([10**30], "labels are not a list of integers"),
-    ],
-    ids=str,
-)
-def test_other_labels_are_refused(labels: object, found: str) -> None:
-    assert failure(lambda: check_labels(labels, "label")) == f"label: {found}"
-
-
-def test_labels_are_read_from_json() -> None:
-    assert read_labels(b" [3, 0,\n9]", "a").tolist() == [3, 0, 9]
-
-
-@pytest.mark.parametrize(
-    ("content", "found"),
-    [
-        (b"", "not a JSON list of labels: Expecting value: line 1 column 1 (char 0)"),
-        (b"[1, 2", "not a JSON list of labels: Expecting ',' delimiter: line 1 column 6 (char 5)"),
-        (b"[10]", "labels from 10 to 10; allowed are 0 to 9"),
-        (b'{"labels": [1]}', "labels are not a list of integers"),
-    ],
-)
-def test_other_json_is_refused(content: bytes, found: str) -> None:
-    assert failure(lambda: read_labels(content, "test_lables.json")) == f"test_lables.json: {found}"
-
-
-@pytest.mark.parametrize("content", [b"\xff", b"[[1], [1, 2]]"])
-def test_json_that_numpy_or_python_cannot_read_is_refused(content: bytes) -> None:
-    assert failure(lambda: read_labels(content, "a")).startswith("a: not a JSON list of labels: ")
-
-
-def test_a_published_picture_has_ten_thousand_images() -> None:
-    pixels = np.zeros((10_000, 1024, 3), "u1")
-    # The last image's last row: the blue of one pixel.
-    pixels[9_999, 31 * 32 + 2, 2] = 7
-    images = read_picture(png(pixels), "a")
-    assert images.shape == (10_000, 32, 32, 3)
-    assert np.argwhere(images).tolist() == [[9_999, 31, 2, 2]]
-    assert images[9_999, 31, 2, 2] == 7
-    assert failure(lambda: read_picture(png(pixels[1:]), "test_batch.png")) == (
-        "test_batch.png: a picture of 1024 x 9999 RGB, not 1024 x 10000 RGB"
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_what_cannot_be_read_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("F", (SIDE, SIDE)).save("float.tif")
+    Image.fromarray(PIXELS).save("cut.png")
+    Path("cut.png").write_bytes(Path("cut.png").read_bytes()[:100])
+    Path("page.jpg").write_text("<html>")
+    os.mkfifo("pipe.png")
+    Image.new("RGB", (40, 30)).save("bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 599)
+    expected = {
+        ".": "Is a directory",
+        "none.png": "No such file or directory",
+        "a" * 300: "File name too long",
+        "float.tif": "mode F: values of no known range",
+        "cut.png": "image file is truncated",
+        "page.jpg": f"not recognized as one of {', '.join(FORMATS)}",
+        "pipe.png": "not a regular file",
+        "bomb.png": "Image size (1200 pixels) exceeds limit of 1198 pixels, could be "
+        "decompression bomb DOS attack.",
+    }
+    found: dict[str, object] = {}
+    # Who opens a pipe waits for who writes to it.
+    thread = threading.Thread(
+        target=lambda: found.update({name: attempt(Path(name), SIDE) for name in expected}),
+        daemon=True,
     )
+    thread.start()
+    thread.join(10)
+    assert found == expected
 
 
-PICTURES = {name.removesuffix(".bin"): IMAGES[name] for name in reversed(NAMES)}
-TRAIN = np.array([label for name in NAMES[:5] for label in LABELS[name]], "u1")
-TEST = np.array(LABELS["test_batch.bin"], "u1")
+# --- which files of a folder are pictures ---------------------------------------------------------
 
 
-@pytest.mark.usefixtures("small")
-def test_pictures_and_labels_are_paired() -> None:
-    assert [*paired(PICTURES, {"train": TRAIN, "test": TEST})] == [*BATCHES.values()]
+def made(*names: str) -> None:
+    """Make empty files, and the folders that they are in."""
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
 
 
-@pytest.mark.usefixtures("small")
-def test_labels_beyond_those_of_the_pictures_are_passed_over() -> None:
-    more = np.array([0, 1], "u1")
-    labels = {"train": np.append(TRAIN, more), "test": np.append(TEST, more)}
-    assert [*paired(PICTURES, labels)] == [*BATCHES.values()]
-    third = {"data_batch_3": PICTURES["data_batch_3"]}
-    assert [*paired(third, {"train": TRAIN})] == [
-        laid_out(IMAGES["data_batch_3.bin"], [0, 3, 6, 9])
-    ]
+def found_in(*names: str) -> list[str]:
+    return [str(path) for path, _ in files([*names])]
 
 
-@pytest.mark.usefixtures("small")
-@pytest.mark.parametrize(
-    ("name", "labels", "found"),
-    [
-        ("test_batch", {"train": TRAIN}, "test_batch.png: 0 labels for 4 images"),
-        ("data_batch_1", {"test": TEST}, "data_batch_1.png: 0 labels for 4 images"),
-        ("data_batch_2", {"train": TRAIN[:7]}, "data_batch_2.png: 3 labels for 4 images"),
-        ("data_batch_5", {"train": TRAIN[:15]}, "data_batch_5.png: 0 labels for 4 images"),
-        ("test_batch", {"test": TEST[:3]}, "test_batch.png: 3 labels for 4 images"),
-    ],
-)
-def test_pictures_without_their_labels_are_refused(
-    name: str, labels: dict[str, np.ndarray], found: str
-) -> None:
-    assert failure(lambda: [*paired({name: PICTURES[name]}, labels)]) == found
+PICTURES = ["a.png", "a.PnG", "a.jpeg", "a.gif", "a.tif", "a.webp", "a.b.bmp", "x.png/a.png"]
+PICTURES += [".hidden.png", ".hidden/a.png", "_.png", "a.mpo", "a.HEIC", "a.dng", "a.jxl", "a.svg"]
+OTHERS = ["a.txt", "png", ".png", "a", "a.png.txt", "a.pdf", "a.png~", "._a.png", "x/._a.png"]
+OTHERS += ["a.mp4", "a.xmp", "a.aae", "a.h5", ".DS_Store", "Thumbs.db", "a.pngx"]
+
+
+def test_suffixes_of_pictures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(*(f"in/{name}" for name in PICTURES + OTHERS))
+    assert {*found_in("in")} == {f"in/{name}" for name in PICTURES}
+    # What is named itself is always judged.
+    assert found_in("in/a.txt", "none", "a" * 300) == ["in/a.txt", "none", "a" * 300]
+
+
+def test_without_a_suffix_the_content_says_what_is_a_picture(folder: Path) -> None:
+    for name in (*FORMATS, "JPEG2000", "._PNG"):
+        Image.new("RGB", (SIDE, SIDE)).save(name, name.strip("._"))
+    Path("heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    Image.new("RGB", (SIDE, SIDE)).save("EPS", "EPS")
+    Path("text").write_text("BMX is no picture, GIF neither")
+    Path("video").write_bytes(b"\0\0\0\x18ftypisom\0\0\0\0")
+    os.mkfifo("pipe")
+    assert found_in(".") == sorted([*FORMATS, "JPEG2000", "heic"])
+
+
+def test_order_of_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the arguments; within a folder by the parts of names."""
+    made("in/b.png", "in/a-b/1.png", "in/a/2.png", "in/a/10.png", "in/B.png", "z.png")
+    expected = ["in/B.png", "in/a/10.png", "in/a/2.png", "in/a-b/1.png", "in/b.png"]
+    assert found_in("z.png", "in", "in/a/2.png") == ["z.png", *expected, "in/a/2.png"]
+
+
+def test_links_are_followed_and_no_folder_is_listed_twice(folder: Path) -> None:
+    made("in/a.png", "elsewhere/b.png", "in/deep/c.png")
+    # Not the one that the file system has first.
+    for number in (5, 3, 8, 6, 9, 1, 7, 0, 4, 2):
+        Path(f"in/link{number}").symlink_to("../elsewhere")
+    Path("elsewhere/again").symlink_to("../in")
+    Path("in/deep/up").symlink_to("..")
+    Path("in/dangling.png").symlink_to("nowhere")
+    names = ["a.png", "dangling.png", "deep/c.png", "link0/b.png"]
+    assert found_in("in") == [f"in/{name}" for name in names]
+
+
+def test_a_locked_folder_stands_for_its_files(tmp_path: Path) -> None:
+    for name in ("in/a.png", "in/locked/b.png", "in/z.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).touch()
+    (tmp_path / "in/locked").chmod(0)
+    # Not as root, who may list any folder.
+    program = (
+        "from pipeline.data.pictures import files; print(*(path for path, _ in files(['in'])))"
+    )
+    drop = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"] if os.geteuid() == 0 else []
+    if drop and not shutil.which("setpriv"):
+        pytest.skip("setpriv is not installed")
+    result = run([*drop, sys.executable, "-c", program], tmp_path)
+    (tmp_path / "in/locked").chmod(0o700)
+    assert result.stdout.split() == ["in/a.png", "in/locked", "in/z.png"], result.stderr

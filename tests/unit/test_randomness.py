@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stages.train.randomness import stream
+from pipeline.common.randomness import stream
 
 
 def test_a_stream_is_that_of_seed_checksum_of_the_name_and_epoch() -> None:

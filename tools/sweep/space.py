@@ -5,113 +5,120 @@ https://hydra.cc/docs/advanced/override_grammar/extended/
 """
 
 import itertools
+import json
+from argparse import Namespace
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import optuna
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.override_parser.types import IntervalSweep
 from hydra.errors import HydraException
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import RandomSampler
 
-from stages.errors import InputError, in_one_line
+from pipeline.common.shell import UserError, one_line
+from tools.sweep.trial import Values, experiment
 
 # The values that a key may take: as they are written after `-S KEY=`, or an interval of numbers.
-Space = dict[str, BaseDistribution]
-# One value for each key.
-Values = dict[str, object]
-# Of NumPy, by which Optuna draws.
-SEEDS = 2**32
+Space = dict[str, Any]
 # For each combination that is wanted, until the space counts as empty.
 DRAWS = 20
+TRIALS = 20  # Where no grid says how many.
 FORMS = "KEY=VALUE, KEY=choice(A,B), KEY=range(FROM,TO,STEP), KEY=interval(FROM,TO)"
 
+optuna.logging.set_verbosity(optuna.logging.ERROR)
 
-def parse(overrides: list[str]) -> Space:
-    """Return the space that some `-S` span.
+
+def parse_space(overrides: list[str]) -> Space:
+    """Return Optuna's distribution of each key that some `-S` name.
 
     Raises:
-        InputError: one cannot be parsed, asks for something else than values, or names a key again.
+        UserError: one cannot be parsed, asks for something else than values, or names a key again.
     """
-    parser = OverridesParser.create()
     space: Space = {}
     for text in overrides:
         try:
-            override = parser.parse_override(text)
-            distribution = values_of(override)
+            override = OverridesParser.create().parse_override(text)
+            key, value = override.key_or_group, override.value()
+            if override.is_add() or override.is_delete():
+                raise ValueError("adds or deletes a key")
+            if key in space:
+                raise ValueError("the key was named before")
+            if isinstance(value, IntervalSweep):
+                whole = isinstance(value.start, int) and isinstance(value.end, int)
+                kind: Any = IntDistribution if whole else FloatDistribution
+                space[key] = kind(value.start, value.end, log="log" in value.tags)
+            elif override.is_sweep_override():
+                choices = dict.fromkeys(override.sweep_string_iterator())
+                space[key] = CategoricalDistribution([*choices])
+            else:
+                space[key] = CategoricalDistribution([override.get_value_element_as_str()])
         except (HydraException, ValueError) as error:
-            reason = in_one_line(str(error).partition("\n")[0])
-            raise InputError(f"-S {text}: {reason}; allowed are {FORMS}") from None
-        if override.key_or_group in space:
-            raise InputError(f"-S {text}: the key was named before; allowed is once")
-        space[override.key_or_group] = distribution
+            reason = one_line(str(error).partition("\n")[0])
+            raise UserError(f"-S {text}: {reason}; allowed are {FORMS}") from None
     return space
 
 
-def values_of(override: Override) -> BaseDistribution:
-    """Return the values that one override names.
+def plan(space: Space, options: Namespace) -> list[Values]:
+    """Return the combinations to try, each of them once; none where an estimator chooses them.
 
-    Raises:
-        ValueError: it adds or deletes a key, or its interval is empty.
+    A grid's are in the order of `dvc exp run`: the last key changes fastest.
     """
-    if override.is_add() or override.is_delete():
-        raise ValueError("adds or deletes a key")
-    value = override.value()
-    if isinstance(value, IntervalSweep):
-        log = "log" in value.tags
-        if isinstance(value.start, int) and isinstance(value.end, int):
-            return IntDistribution(value.start, value.end, log=log)
-        return FloatDistribution(float(value.start or 0), float(value.end or 0), log=log)
-    if override.is_sweep_override():
-        return CategoricalDistribution([*dict.fromkeys(override.sweep_string_iterator())])
-    return CategoricalDistribution([override.get_value_element_as_str()])
-
-
-def has_intervals(space: Space) -> bool:
-    """Say whether a key may take any number of an interval, so that no grid holds all."""
-    return any(not isinstance(values, CategoricalDistribution) for values in space.values())
-
-
-def grid(space: Space) -> list[Values]:
-    """Return all combinations in the order of `dvc exp run`: the last key changes fastest.
-
-    Raises:
-        InputError: a key may take any number of an interval.
-    """
-    choices = []
-    for key, values in space.items():
-        if not isinstance(values, CategoricalDistribution):
-            raise InputError(f"-S {key}: an interval has no grid; allowed are --search random, tpe")
-        choices.append(values.choices)
-    return [dict(zip(space, values, strict=True)) for values in itertools.product(*choices)]
-
-
-def random(space: Space, count: int, seed: int) -> list[Values]:
-    """Return combinations drawn at random, the same ones for the same seed, and each once.
-
-    Args:
-        space: to draw from.
-        count: how many; there are fewer where the space has fewer.
-        seed: 0 to SEEDS - 1.
-    """
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
-    drawn: dict[tuple[str, ...], Values] = {}
-    for _ in range(DRAWS * count):
-        values = study.ask(space).params
-        drawn.setdefault(tuple(as_overrides(values)), values)
-        if len(drawn) == count:
-            break
+    has_intervals = not all(isinstance(v, CategoricalDistribution) for v in space.values())
+    search = options.search or ("tpe" if has_intervals else "grid")
+    if search == "grid":
+        if has_intervals:
+            raise UserError("--search grid: an interval has no grid; allowed are random and tpe")
+        combinations = itertools.product(*(values.choices for values in space.values()))
+        return [dict(zip(space, each, strict=True)) for each in combinations][: options.trials]
+    drawn: dict[str, Values] = {}
+    if search == "random":
+        count = options.trials or TRIALS
+        study = optuna.create_study(sampler=RandomSampler(options.seed % 2**32))
+        for _ in range(DRAWS * count):
+            values = study.ask(space).params
+            if len(drawn) < count:
+                drawn.setdefault(experiment("", values), values)
     return [*drawn.values()]
 
 
-def written(value: object) -> str:
-    """Return a value as it is written in params.yaml: of a drawn number, four digits say enough."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+@dataclass(frozen=True)
+class Progress:
+    """How far a sweep has come."""
+
+    journal: Path  # What was tried: after each start and each end, a line with values and result.
+    tried: dict[str, Values]  # What the sweep wants so far, by the name of its experiment.
+    ended: dict[str, float]  # Results, of pruned trials too.
+    left: int  # How many trials are to run.
 
 
-def as_overrides(values: Values) -> list[str]:
-    """Return `KEY=VALUE` for each key, as `dvc exp run -S` takes it."""
-    return [f"{key}={written(value)}" for key, value in values.items()]
+def progress(
+    journal: Path, sweep: str, planned: list[Values], known: dict[str, float], count: int
+) -> Progress:
+    """Return how far a sweep of some planned values, or else of a count, has come.
+
+    What DVC's experiments have is known, with its metric; the journal tells of the rest.
+    """
+    tried, ended = {experiment(sweep, values): values for values in planned}, {**known}
+    for row in journal.read_text(errors="replace").splitlines() if journal.exists() else ():
+        # A full disk or a loss of power leaves half a line.
+        with suppress(ValueError):
+            values, result = json.loads(row)
+            name = experiment(sweep, values)
+            if not planned:
+                tried[name] = values
+            if result is not None:
+                ended.setdefault(name, result)
+    # Each planned one is in `tried`.
+    left = max(0, count - sum(name in ended for name in tried))
+    return Progress(journal, tried, ended, left)
+
+
+def note(journal: Path, values: Values, result: float | None = None) -> None:
+    """Write down that a trial has started, or the result that it ended with."""
+    with journal.open("a") as file:
+        # The line before may be half a line.
+        file.write(f"\n{json.dumps([values, result])}")

@@ -1,33 +1,36 @@
 """One trial: a clone of the repository, a DVC experiment in it, and the experiment's way back.
 
-Ray sends these functions to machines that have the project's packages but not its code, so nothing
-of the project is imported here.
+Ray sends this to machines that have the project's packages but not its code, so nothing of the
+project is imported here.
 """
 
 import csv
+import hashlib
 import json
+import math
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import psutil
 from configobj import ConfigObj
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-PAUSE = 0.2  # Seconds between two looks at a running trial.
+PAUSE = 0.5  # Seconds between two looks at a running trial.
 HISTORY = "plots/history.csv"
-# Ray sets the first to the number of processors that it has allotted; the training counts them
-# itself. By the others, trials would train together instead of each by itself.
-LEFT_OUT = re.compile("OMP_NUM_THREADS|TF_CONFIG|SLURM_STEP_.*")
+# In the user's cache, on the machines of a cluster.
+CLONES = "cifar10-pipeline/sweeps"
+
+Values = dict[str, Any]  # One value for each key.
+News = Generator[dict[str, Any], None, None]
 
 
 class TrialError(Exception):
@@ -36,244 +39,194 @@ class TrialError(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """Where trials come from and go to.
+    """Where the trials of a sweep come from and go to."""
 
-    Attributes:
-        repository: path or address of the Git repository.
-        reference: what Git calls the commit there.
-        folder: where a machine keeps clones; None is a folder in the user's cache.
-        cache: DVC's cache, where the machine has one; None is one beside the clones, which is
-            filled from the DVC remote and emptied into it.
-        targets: the stages to run; none is all.
-        metrics: the metrics files that these stages write.
-    """
+    sweep: str  # Its name.
+    metric: str  # A number in one of the metrics files.
+    repository: str  # Path or address.
+    revision: str  # The commit, or a reference to it.
+    folder: str | None  # For clones; None is the user's cache.
+    cache: str | None  # DVC's; None is one beside the clones, filled from the DVC remote.
+    targets: list[str]  # The stages to run; none is all.
+    metrics: list[str]  # The metrics files that these stages write.
+    stale: list[str]  # The files in Git that only others write: they would be the commit's.
 
-    repository: str
-    reference: str
-    folder: str | None
-    cache: str | None
-    targets: tuple[str, ...]
-    metrics: tuple[str, ...]
+    @property
+    def mode(self) -> str:
+        """Return which metric is best, as Ray Tune says it."""
+        return "min" if "loss" in self.metric or "error" in self.metric else "max"
 
 
-class Reports(Protocol):
-    """Takes what is told of finished epochs."""
-
-    def put(self, item: tuple[str, int, dict[str, float]]) -> None:
-        """Take the name of a trial, the number of an epoch and its row of the history."""
+def as_overrides(values: Values) -> list[str]:
+    return [f"{key}={written(value)}" for key, value in values.items()]
 
 
-def attempt(
-    source: Source,
-    name: str,
-    overrides: list[str],
-    metric: str,
-    processors: int,
-    reports: Reports | None,
-) -> float | str:
-    """Run a trial as `run` does; return its metric, or why it failed."""
-    try:
-        return run(source, name, overrides, metric, processors, reports)
-    except TrialError as error:
-        return str(error)
+def written(value: object) -> str:
+    # Of a drawn number, four digits say enough.
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def run(
-    source: Source,
-    name: str,
-    overrides: list[str],
-    metric: str,
-    processors: int,
-    reports: Reports | None,
-) -> float:
-    """Run an experiment in a clone, bring it back to the repository, and return its metric.
+def digest(*facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:6]
 
-    What an earlier try of the same trial left behind on this machine is used: a training goes on
-    after its last finished epoch.
 
-    Args:
-        source: the repository.
-        name: of the experiment.
-        overrides: `KEY=VALUE` of each parameter that differs from the commit.
-        metric: the name of a number in one of the metrics files.
-        processors: how many to use, of its own; 0 is all, with others.
-        reports: is told of each epoch that the history shows.
+def experiment(sweep: str, values: Values) -> str:
+    """Return the name of the experiment that tries some values in a sweep."""
+    return f"{sweep}-{digest(sorted(as_overrides(values)))}"
 
-    Raises:
-        TrialError: a command failed, or there is no such metric.
+
+def line(source: Source, values: Values, result: float | str, why: str = "") -> str:
+    """Return what became of a trial: its result, its values, its experiment, and why."""
+    name, overrides = experiment(source.sweep, values), " ".join(as_overrides(values))
+    return f"{result!s:8}  {overrides}  ({name}){f': {why}' if why else ''}"
+
+
+def attempt(values: Values, source: Source, processors: int) -> News:
+    """Run an experiment in a clone and bring it back to the repository.
+
+    It goes on where an earlier try on this machine was stopped. Closing the iterator ends it.
+
+    Yields:
+        Every moment nothing, or an `epoch` that has ended and its metric; at last `done`, the
+        metric, and why it `failed`, if it did.
     """
     # Where Ray reaps its workers' children, they ignore it: every exit code would look like 0.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    folder = home(source)
-    clone, log = folder / name, folder / f"{name}.log"
-    end_processes(clone)
-    is_new = make_clone(source, clone)
-    sets = [word for override in overrides for word in ("-S", override)]
-    pull = [] if source.cache else ["--pull"]
-    command = ["dvc", "exp", "run", *pull, "--name", name, *sets, *source.targets]
-    # An earlier try may have come to the end of the experiment.
-    if is_new or name not in call(["dvc", "exp", "list", "--name-only"], clone).split():
-        with own_processors(processors, folder) as own:
-            watch(command, clone, log, own, reports)
-    value = read_metric(clone, source.metrics, metric)
-    keep = ["--no-cache"] if source.cache else []
-    call(["dvc", "exp", "push", "--force", *keep, "origin", name], clone)
-    shutil.rmtree(clone)
-    return value
-
-
-def home(source: Source) -> Path:
-    """Return the folder of this machine for clones, made where it is missing."""
-    if source.folder:
-        folder = Path(source.folder)
-    else:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = Path(cache, "cifar10-pipeline", "sweeps")
-    folder.mkdir(parents=True, exist_ok=True)
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     # As the operating system names the folders that processes work in.
-    return folder.resolve()
+    folder = Path(source.folder or Path(cache, CLONES)).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    name = experiment(source.sweep, values)
+    clone = folder / name
+    sets = [word for override in as_overrides(values) for word in ("-S", override)]
+    pull, keep = ([], ["--no-cache"]) if source.cache else (["--pull"], [])
+    command = ["dvc", "exp", "run", *pull, "--name", name, *sets, *source.targets]
+    end: dict[str, Any] = {"done": True, "failed": "", "epoch": 0, source.metric: math.nan}
+    try:
+        # An estimator may choose what runs already.
+        with FileLock(f"{clone}.lock"):
+            is_new = make_clone(source, clone)
+            # An earlier try may have come to the end of the experiment.
+            if is_new or name not in call(["dvc", "exp", "list", "--name-only"], clone).split():
+                for news in watch(command, clone, source.metric, processors):
+                    yield news
+                    end["epoch"] = news.get("epoch", end["epoch"])
+            numbers: dict[str, Any] = {}
+            for file in source.metrics:
+                numbers |= json.loads((clone / file).read_text())
+            if source.metric not in numbers:
+                raise TrialError(f"--metric {source.metric}: there are {', '.join(numbers)}")
+            call(["dvc", "exp", "push", "--force", *keep, "origin", name], clone)
+            shutil.rmtree(clone)
+        yield end | {source.metric: float(numbers[source.metric])}
+    except TrialError as error:
+        yield end | {"failed": str(error)}
 
 
 def make_clone(source: Source, clone: Path) -> bool:
     """Check the commit out in a folder of its own; return False where that was done before."""
+    end_processes(clone)
     ready = clone / ".git/checked-out"
     if ready.exists():
         return False
     shutil.rmtree(clone, ignore_errors=True)
     clone.mkdir()
-    call(["git", "init", "--quiet"], clone)
+    call(["git", "init"], clone)
+    # No hooks of the user's; commits without a branch are found; one file for DVC to read.
+    settings = {"core.hooksPath": os.devnull, "protocol.version": "2", "core.splitIndex": "false"}
+    for key, value in settings.items():
+        call(["git", "config", key, value], clone)
+    # Without a name, an experiment cannot be committed. Where a user has no entry in passwd, as in
+    # some containers, Git makes up none.
+    for key, value in {"user.name": "sweep", "user.email": "sweep@localhost"}.items():
+        call(["git", "config", key, call(["git", "config", "--default", value, key], clone)], clone)
     call(["git", "remote", "add", "origin", source.repository], clone)
-    call(["git", "fetch", "--quiet", "origin", source.reference], clone)
-    call(["git", "checkout", "--quiet", "--detach", "FETCH_HEAD"], clone)
-    cache = source.cache or str(clone.parent / "cache")
-    # A copy of the arrays for each trial would fill the disk.
-    links = "reflink,hardlink,symlink"
+    # The user's clone may be shallow.
+    call(["git", "fetch", "--update-shallow", "origin", source.revision], clone)
+    call(["git", "checkout", "--detach", "FETCH_HEAD"], clone)
+    # `dvc config` would write a folder's # and , as they are. A copy of the arrays for each trial
+    # would fill the disk.
     config = ConfigObj(str(clone / ".dvc/config.local"), encoding="utf-8", create_empty=True)
-    config["cache"] = {"dir": cache, "type": links}
+    cache = source.cache or str(clone.parent / "cache")
+    config["cache"] = {"dir": cache, "type": "reflink,hardlink,symlink"}
     config.write()
     if source.cache:
-        call(["dvc", "checkout", "--quiet", "--allow-missing"], clone)
+        call(["dvc", "checkout", "--allow-missing"], clone)
+    # The experiment would show them as its own results.
+    for file in source.stale:
+        (clone / file).unlink(missing_ok=True)
     ready.touch()
     return True
 
 
-def watch(
-    command: list[str], clone: Path, log: Path, processors: set[int], reports: Reports | None
-) -> None:
-    """Run a command to its end, and tell of each epoch that it finishes.
-
-    Whatever ends this function ends the command and all that it has started.
-    """
-    history = clone / HISTORY
-    before = history.stat().st_mtime_ns if history.exists() else 0
-    told = 0
-    with log.open("a") as output:
+def watch(command: list[str], clone: Path, metric: str, processors: int) -> News:
+    """Run a command to its end, and tell of each epoch that it finishes."""
+    log, history, told = Path(f"{clone}.log"), clone / HISTORY, 0
+    # The training counts its processors by joblib, which heeds this.
+    own = {"LOKY_MAX_CPU_COUNT": f"{processors}"} if processors else {}
+    before = rows_of(history)  # The commit's, or an earlier try's.
+    with log.open("a") as out:
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": out}
+        # In a session of its own, out of the reach of the terminal's Ctrl-C.
         process = subprocess.Popen(
-            command,
-            cwd=clone,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
+            command, cwd=clone, env=environment() | own, start_new_session=True, **streams
         )
         try:
-            if processors:
-                os.sched_setaffinity(process.pid, processors)
             while process.poll() is None:
                 time.sleep(PAUSE)
-                # DVC removes it before the training starts.
-                with suppress(FileNotFoundError):
-                    # An empty queue of Ray is false.
-                    if reports is not None and history.stat().st_mtime_ns != before:
-                        rows = [*csv.DictReader(history.read_text().splitlines())]
-                        for row in rows[told:]:
-                            row.pop("recipe", None)
-                            values = {column: float(value) for column, value in row.items()}
-                            reports.put((clone.name, int(values["epoch"]), values))
-                        told = len(rows)
+                rows = rows_of(history)
+                for row in rows[told:] if rows != before else ():
+                    told += 1
+                    if metric in row:
+                        yield {"epoch": told, metric: float(row[metric])}
+                yield {}
         finally:
             end_processes(clone)
     if process.returncode:
         raise TrialError(f"{reason(log.read_text(errors='replace'))} (all of it: {log})")
 
 
-def end_processes(clone: Path) -> None:
-    """Kill what works in a clone: of a try that was given up, or whose worker was killed."""
+def rows_of(history: Path) -> list[dict[str, str]]:
+    # DVC removes it before the training starts.
+    with suppress(FileNotFoundError):
+        return [*csv.DictReader(history.read_text().splitlines())]
+    return []
+
+
+def end_processes(folder: Path) -> None:
+    """Kill what works in or below a folder: of a try that was given up, or whose worker died."""
     found = []
     for process in psutil.process_iter():
-        try:
-            if process.cwd() == str(clone):
+        with suppress(psutil.Error):
+            if Path(process.cwd()).is_relative_to(folder):
                 process.kill()
                 found.append(process)
-        except psutil.Error:
-            continue
-    psutil.wait_procs(found)
+    psutil.wait_procs(found, timeout=10)
 
 
-@contextmanager
-def own_processors(count: int, folder: Path) -> Iterator[set[int]]:
-    """Yield the numbers of processors that no other trial in this folder uses.
-
-    No numbers where the operating system cannot tie a process to some, or too few are free.
-    """
-    numbers = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    with ExitStack() as locks:
-        own: set[int] = set()
-        for number in numbers:
-            if len(own) == count:
-                break
-            try:
-                locks.enter_context(FileLock(folder / f"processor-{number}.lock", timeout=0))
-                own.add(number)
-            except Timeout:
-                continue
-        if len(own) < count:
-            locks.close()
-            own = set()
-        yield own
-
-
-def read_metric(clone: Path, files: tuple[str, ...], metric: str) -> float:
-    """Return a number of some metrics files in a clone.
-
-    Raises:
-        TrialError: there is none of that name.
-    """
-    numbers = {
-        name: value
-        for file in files
-        for name, value in json.loads((clone / file).read_text()).items()
-        if isinstance(value, int | float)
-    }
-    if metric not in numbers:
-        raise TrialError(f"--metric {metric}: no metric; allowed are {', '.join(numbers)}")
-    return float(numbers[metric])
-
-
-def call(command: list[str], clone: Path) -> str:
-    """Run a command and return what it prints.
-
-    Raises:
-        TrialError: it failed.
-    """
-    done = subprocess.run(command, cwd=clone, env=environment(), text=True, capture_output=True)
+def call(command: list[str], folder: Path) -> str:
+    """Return what a command prints; raise a TrialError where it fails."""
+    done = subprocess.run(command, cwd=folder, env=environment(), text=True, capture_output=True)
     if done.returncode:
         raise TrialError(f"{' '.join(command[:3])}: {reason(done.stderr or done.stdout)}")
-    return done.stdout
+    return done.stdout.strip()
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of a command: with this interpreter's programs, first of all."""
-    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    kept = {name: value for name, value in os.environ.items() if not LEFT_OUT.fullmatch(name)}
-    return kept | {"PATH": programs}
+    """Return the environment of a trial's commands: with this interpreter's programs first."""
+    # Git would take a hook's repository for the clone. The training counts its threads itself.
+    listing = ["git", "rev-parse", "--local-env-vars"]
+    left_out = subprocess.run(listing, stdout=subprocess.PIPE, text=True).stdout.split()
+    kept = {k: v for k, v in os.environ.items() if k not in (*left_out, "OMP_NUM_THREADS")}
+    return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 def reason(output: str) -> str:
-    """Return the line of an output that says why a command failed."""
+    """Return the line that says why a command failed, and the remedy where Git names one."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    for start in ("error:", "ERROR:", "fatal:"):
-        for line in lines:
-            if line.startswith(start):
-                return line.removeprefix(start).strip()
-    return lines[-1] if lines else "it failed without a word"
+    starts = ("! [", "error: ", "ERROR: ", "fatal: ")
+    told = [
+        line.removeprefix(start) for start in starts for line in lines if line.startswith(start)
+    ]
+    remedies = [f"; `{line}`" for line in lines if line.startswith("git config ")]
+    return (told or lines[-1:] or ["it failed without a word"])[0] + "".join(remedies[:1])

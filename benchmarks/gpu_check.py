@@ -1,0 +1,56 @@
+"""Checks the GPU's step against the CPU's, and measures it; `make gpu-check` does.
+
+    python -m benchmarks.gpu_check
+
+Takes the first steps of airbench94 in each way, on the same images in the same order: their mean
+loss, whether a second process leaves the same bytes, and the times. Then trains airbench94 once to
+its end, on all training images, and tests it. Needs the arrays (`dvc repro preprocess`).
+"""
+
+import argparse
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.turns import in_turns, ours
+from pipeline.common import device
+from pipeline.common.params import read_params
+from pipeline.common.shell import run
+
+COLUMNS = ("device", "precision", "deterministic")
+CPU = ("cpu", "float32", True)
+GPU = (("gpu", "float32", True), ("gpu", "bfloat16", True), ("gpu", "bfloat16", False))
+STEPS, SECONDS = 20, 2.0
+
+
+def measured(recipe: dict[str, Any], way: tuple[str, str, bool]) -> dict[str, object]:
+    """Return a row of the table: what two processes measure that take the same steps."""
+    size = recipe["batch_size"]
+    # One after the other, since each takes a GPU to itself.
+    first, second = (
+        in_turns(ours("steps", recipe, size, STEPS, SECONDS, *way))[0][0] for _ in range(2)
+    )
+    rate = max(first["images_per_second"], second["images_per_second"])
+    return dict(zip(COLUMNS, way, strict=True)) | {
+        "same bytes twice": first["weights"] == second["weights"],
+        "loss": round(first["loss"], 4),
+        "step, ms": round(1000 * size / rate, 2),
+        "first call, s": round(first["first_call"], 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_check", description=__doc__)
+    parser.add_argument("--device", default="gpu", choices=("gpu", "cpu"), help="cpu: a rehearsal")
+    place = parser.parse_args().device
+    # Now, and not in the processes, fails what is not there.
+    device.use(place)
+    recipe = read_params().recipes["airbench94"].model_dump()
+    rows = [measured(recipe, way) for way in (CPU, *((place, *way[1:]) for way in GPU))]
+    print(pd.DataFrame(rows).to_string(index=False), flush=True)
+    # An epoch that compiles takes longer than the next one.
+    in_turns(ours("train", recipe, 0, None, place, rows=recipe["epochs"]))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,1 @@
+"""How good a model is: its class probabilities, and how often and how surely they are right."""

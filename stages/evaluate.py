@@ -1,0 +1,137 @@
+"""Measures the trained model on the test images."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import log_loss, precision_recall_fscore_support
+
+from pipeline.common import device
+from pipeline.common.params import read_params
+from pipeline.common.paths import (
+    CALIBRATION,
+    CORRUPTIONS,
+    EVALUATE_METRICS,
+    MODEL,
+    MODEL_CARD,
+    PREDICTIONS,
+)
+from pipeline.common.shell import UserError, run_stage, write_atomically
+from pipeline.data.arrays import load, read_dataset
+from pipeline.data.corruptions import corrupted
+from pipeline.evaluation.card import model_card
+from pipeline.evaluation.metrics import (
+    accuracy_with_interval,
+    calibration_table,
+    expected_calibration_error,
+)
+from pipeline.evaluation.predictions import (
+    check_probabilities,
+    class_probabilities,
+    load_model,
+    passes,
+    predict,
+    progress,
+)
+
+import tensorflow as tf
+
+LISTED_CLASSES = 20
+
+
+def main() -> None:
+    params = read_params()
+    dataset = read_dataset()
+    images, labels = load("test")
+    settings = params.evaluate
+    augmentation, batch_size = settings.test_time_augmentation, settings.batch_size
+    with (
+        tf.device(device.use(params.device).to_string()),
+        device.enough_memory(f"evaluate.batch_size = {batch_size}", "a smaller one"),
+    ):
+        model, trained_on = load_model(MODEL)
+        if trained_on != dataset:
+            raise UserError(f"{MODEL}: is for {trained_on}; data/processed has {dataset}")
+        first = images[: settings.corruption_size]
+        total = passes(len(images), augmentation) + len(first) * len(settings.corruptions)
+        with progress(total, "evaluate") as bar:
+            probabilities, one_view = predict(model, images, augmentation, batch_size, bar)
+            under_corruptions = {
+                name: class_probabilities(model, corrupted(first, name), batch_size, bar)
+                for name in settings.corruptions
+            }
+    for found in (probabilities, one_view, *under_corruptions.values()):
+        check_probabilities(found, MODEL)
+
+    names = np.asarray(dataset.classes)
+    predictions = pd.DataFrame(
+        {
+            "index": np.arange(len(labels)),
+            "actual": names[labels],
+            "predicted": names[probabilities.argmax(axis=1)],
+            "confidence": probabilities.max(axis=1).astype(np.float64),
+        }
+    )
+    correct = probabilities.argmax(axis=1) == labels
+    confidence = predictions["confidence"].to_numpy()
+    calibration = calibration_table(confidence, correct, settings.calibration_bins)
+    # Before the corruptions what the same images have without any.
+    measured = {"none": one_view[: settings.corruption_size]} | under_corruptions
+    corruptions = [
+        {"corruption": name} | accuracy_with_interval(found.argmax(axis=1) == labels[: len(found)])
+        for name, found in measured.items()
+    ]
+    per_class = scores(predictions, dataset.classes)
+
+    metrics: dict[str, Any] = accuracy_with_interval(correct)
+    metrics["accuracy_without_tta"] = float((one_view.argmax(axis=1) == labels).mean())
+    if settings.corruptions:
+        metrics["corruption_accuracy"] = np.mean([row["accuracy"] for row in corruptions[1:]])
+    metrics["expected_calibration_error"] = expected_calibration_error(calibration)
+    metrics["loss"] = log_loss(labels, probabilities, labels=range(len(names)))
+    metrics["macro_f1"] = np.mean([row["f1"] for row in per_class])
+    # As if there were as many test images of each class.
+    metrics["balanced_accuracy"] = np.mean([row["recall"] for row in per_class if row["images"]])
+    # Lists, so that DVC plots them and does not take them for forty metrics.
+    lists = {"corruptions": [rounded(row) for row in corruptions], "per_class": per_class}
+
+    tables = {
+        PREDICTIONS: predictions,
+        CALIBRATION: calibration,
+        CORRUPTIONS: pd.DataFrame(corruptions),
+    }
+    for path, table in tables.items():
+        write_atomically(path, table.to_csv(index=False, float_format="%.6f").encode())
+    content = json.dumps(rounded(metrics) | lists, indent=2) + "\n"
+    write_atomically(EVALUATE_METRICS, content.encode())
+    write_atomically(MODEL_CARD, model_card(params, dataset, metrics, per_class).encode())
+    table = pd.DataFrame(per_class).set_index("class")
+    if len(table) > LISTED_CLASSES:
+        print(f"{LISTED_CLASSES} of {len(table)} classes, of the lowest F1; all: {MODEL_CARD}")
+        table = table.sort_values("f1", kind="stable")[:LISTED_CLASSES]
+    print(table.to_string(float_format="%.3f"))
+    print(
+        f"test accuracy {metrics['accuracy']:.4f} (test-time augmentation "
+        f"{settings.test_time_augmentation}), 95 % interval {metrics['accuracy_low']:.4f} "
+        f"to {metrics['accuracy_high']:.4f}; loss {metrics['loss']:.4f}"
+    )
+
+
+def scores(predictions: pd.DataFrame, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return precision, recall, F1 (0 where undefined) and number of test images of each class."""
+    columns = precision_recall_fscore_support(
+        predictions["actual"], predictions["predicted"], labels=classes, zero_division=0
+    )
+    rows = zip(classes, *(column.tolist() for column in columns), strict=True)
+    keys = ("class", "precision", "recall", "f1", "images")
+    return [rounded(dict(zip(keys, row, strict=True))) for row in rows]
+
+
+def rounded(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row, its numbers with six digits after the point."""
+    return {k: round(float(v), 6) if isinstance(v, float) else v for k, v in row.items()}
+
+
+if __name__ == "__main__":
+    run_stage(main, __doc__)

@@ -1,0 +1,129 @@
+"""Brings CIFAR-10's published batch files to data/raw, from the first source that delivers them.
+
+Whatever the source and its encoding, what counts is the content: each batch file is known by its
+pinned SHA-256, so no mirror needs to be trusted. See docs/data.md.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from pipeline.common.config import Fetch
+from pipeline.common.params import read_params
+from pipeline.common.paths import DATA, DOWNLOADS, PARAMS, RAW
+from pipeline.common.shell import UserError, check_room, one_line, run_stage, write_atomically
+from pipeline.data import cifar10
+from pipeline.data.archives import batches
+from pipeline.data.download import SourceError, StallError, download, pack
+
+# What a download's folder is named by; anything else in data/downloads is the user's.
+OURS = ".unfinished-"
+
+
+def main() -> None:
+    params = read_params()
+    limits = params.fetch
+    if params.dataset.name != "cifar10":
+        publish({})
+        print(f"nothing to fetch: dataset.name = {params.dataset.name}")
+        return
+    DOWNLOADS.mkdir(parents=True, exist_ok=True)
+    try:
+        # Better known before a download than after it.
+        check_room(RAW, cifar10.BATCH_BYTES * len(cifar10.SHA256))
+        publish(from_sources(limits) | {cifar10.META_FILE: cifar10.META.encode()})
+        for folder in DOWNLOADS.glob(f"{OURS}*"):
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        # Only where nothing is left in it.
+        with contextlib.suppress(OSError):
+            DOWNLOADS.rmdir()
+    print(f"{len(cifar10.SHA256)} batch files verified in {RAW}")
+
+
+def from_sources(limits: Fetch) -> dict[str, bytes]:
+    """Return the published batch files by name, or raise a UserError that says why none came."""
+    found: dict[str, bytes] = {}
+    tried = []
+    for source in limits.sources:
+        for location in [source] if isinstance(source, str) else source:
+            shown = one_line(location)
+            print(f"fetching {shown}", flush=True)
+            reason = collect(location, limits, found)
+            tried.append(f"  {shown}: {reason or 'delivered, but not all'}")
+            if reason:
+                print(f"failed: {shown}: {reason}", file=sys.stderr)
+                break
+        missing = sorted(cifar10.SHA256.keys() - found.keys())
+        if not missing:
+            return found
+    raise UserError(
+        f"no source delivered {', '.join(missing)}. Tried:\n" + "\n".join(tried) + "\n"
+        f"To use an archive on disk, put its path first under fetch.sources in {PARAMS},\n"
+        "for example /data/cifar-10-binary.tar.gz; docs/data.md lists what is accepted."
+    )
+
+
+def collect(location: str, limits: Fetch, found: dict[str, bytes]) -> str | None:
+    """Add to `found` the batch files at `location`, or return why it does not deliver."""
+    digest = hashlib.sha256(location.encode()).hexdigest()
+    folder = DOWNLOADS / f"{OURS}{digest[:16]}"
+    reason = None
+    try:
+        names = []
+        for content in batches(bring(location, folder, limits)):
+            names.append(cifar10.recognize(content))
+            if names[-1]:
+                found[names[-1]] = content
+        if bad := names.count(None):
+            reason = f"{bad} batch files are not the published ones (SHA-256 differs)"
+        elif not names:
+            reason = "holds no batch file of CIFAR-10's binary version (pickles are never opened)"
+    except UserError:
+        raise
+    except StallError as error:
+        # What there is of it stays, for the next run to resume.
+        return one_line(error)
+    except Exception as error:
+        # Each library has exceptions of its own for a damaged archive, a bad URL, or a setting
+        # that only this source heeds. The next source may do.
+        reason = one_line(error)
+    shutil.rmtree(folder, ignore_errors=True)
+    return reason
+
+
+def bring(location: str, folder: Path, limits: Fetch) -> Path:
+    """Return the path of what a URL, npm:name@version or a path names, downloaded to `folder`."""
+    url = urlsplit(location)
+    if url.scheme in ("http", "https"):
+        return download(location, folder, limits)
+    if url.scheme == "npm":
+        return pack(location.partition(":")[2], folder, limits)
+    path = Path(url2pathname(url.path) if url.scheme == "file" else location).expanduser()
+    if not path.exists():
+        raise SourceError("no such file or folder, nor an http(s), file or npm location")
+    return path
+
+
+def publish(files: dict[str, bytes]) -> None:
+    """Let data/raw hold these files and nothing else."""
+    staging = DATA / ".unfinished-raw"
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        (staging / "new").mkdir(parents=True)
+        for name, content in files.items():
+            write_atomically(staging / "new" / name, content)
+        if os.path.lexists(RAW):
+            RAW.rename(staging / "old")
+        (staging / "new").rename(RAW)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    run_stage(main, __doc__)

@@ -1,0 +1,235 @@
+"""Pictures of one's own: docs/your-pictures.md followed, and what the folder's content asks for."""
+
+import json
+import re
+import shlex
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.common.shell import UserError
+from pipeline.data import cifar10
+from stages.preprocess import main
+from tests.archives import IMAGES, LABELS, NAMES, PIXELS
+from tests.project import ROOT, Params, Project, default_params, write_params
+
+PAGE = (ROOT / "docs/your-pictures.md").read_text()
+CODE, COMMANDS = (
+    re.findall(rf"^```{kind}\n(.*?)^```$", PAGE, re.M | re.S)[0] for kind in ("python", "console")
+)
+
+
+@pytest.fixture(scope="session")
+def followed(
+    reproduced: Callable[[Path], Project], once: Callable[[str, Callable[[Path], None]], Path]
+) -> Project:
+    """Return a project in which the page was followed; .git/output is what its end printed."""
+
+    def make(folder: Path) -> None:
+        project = reproduced(folder)
+        project.call("python", "-c", CODE)
+        for line in COMMANDS.splitlines():
+            for command in line.removeprefix("$ ").split(" && "):
+                output = project.call(*shlex.split(command))
+        (folder / ".git/output").write_text(output)
+
+    return Project(once("digits", make))
+
+
+def test_the_page_leads_to_a_model(followed: Project) -> None:
+    dataset = json.loads((followed.folder / "data/processed/dataset.json").read_text())
+    assert dataset == {"classes": [*"0123456789"], "side": 32}
+    metrics = json.loads((followed.folder / "metrics/evaluate.json").read_text())
+    assert metrics["accuracy"] > 0.2
+    assert 0.2 < metrics["balanced_accuracy"] <= 1
+
+
+def test_the_card_is_true(followed: Project) -> None:
+    card = (followed.folder / "models/README.md").read_text()
+    metrics = json.loads((followed.folder / "metrics/evaluate.json").read_text())
+    assert f"| test accuracy | {metrics['accuracy']:.2%}, 95 % interval" in card
+    assert len(re.findall(r"^\| \d \| \d \|", card, re.M)) == 10
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.S)
+    images = "import numpy; images = numpy.zeros((2, 32, 32, 3), 'float32')\n"
+    check = "\nassert probabilities.shape == (2, 10)"
+    followed.call("python", "-c", images + code + check)
+
+
+def test_predict_needs_the_model_alone(followed: Project) -> None:
+    printed = (followed.folder / ".git/output").read_text()
+    pictures = [line for line in printed.splitlines() if line.startswith("digits/3/")]
+    assert len(pictures) == 183
+
+
+def test_one_picture_more_is_prepared_again(followed: Project, tmp_path: Path) -> None:
+    project = Project(shutil.copytree(followed.folder, tmp_path / "copy", symlinks=True))
+    shutil.copy(project.folder / "digits/3/3.png", project.folder / "digits/5/1797.png")
+    assert "preprocess" in project.changed()
+    assert "fetch" not in project.changed()
+
+
+# --- what the folder holds ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return the section `dataset` for a folder `own` in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    return {"name": "folder", "path": "own", "image_size": 32}
+
+
+def prepare(dataset: dict[str, Any], **preprocess: object) -> dict[str, np.ndarray]:
+    """Run the stage, and return what it wrote by split and name."""
+    params: Params = default_params() | {"dataset": dataset}
+    params["preprocess"] |= preprocess
+    write_params(Path(), params)
+    main()
+    paths = Path("data/processed").glob("*/*.npy")
+    return {f"{path.parent.name} {path.stem}": np.load(path, allow_pickle=False) for path in paths}
+
+
+def draw(*names: str, colour: int = 0) -> None:
+    """Write small pictures, each of another colour."""
+    for number, name in enumerate(names, start=colour):
+        path = Path("own") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 20), (number % 256, number // 256, 77)).save(path, "PNG")
+
+
+@pytest.mark.parametrize("packed", ["folder", "tar.gz", "zip"])
+def test_cifar_10_as_class_folders_gives_the_published_arrays(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, packed: str
+) -> None:
+    for batch, name in enumerate(NAMES):
+        for i, (image, label) in enumerate(zip(IMAGES[name], LABELS[name], strict=True)):
+            split = "test" if batch == 5 else "train"
+            path = Path(f"own/{split}/{cifar10.CLASSES[label]}/{4 * batch + i}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+    for name in cifar10.CLASSES:
+        for split in ("train", "test"):
+            Path(f"own/{split}/{name}").mkdir(exist_ok=True)
+    present = {path.parent.name for path in Path("own/train").glob("*/*")}
+    chosen = sorted(present & {path.parent.name for path in Path("own/test").glob("*/*")})
+    if packed != "folder":
+        settings["path"] = f"own.{packed}"
+        kind = {"tar.gz": "gztar", "zip": "zip"}[packed]
+        shutil.make_archive("own", kind, base_dir="own")
+        shutil.rmtree("own")
+    found = prepare(settings | {"classes": chosen}, validation_split=0.25)
+
+    labels = np.array([*LABELS.values()]).ravel()
+    names = np.array(cifar10.CLASSES)[labels]
+    kept = np.isin(names, chosen)
+    images, names = PIXELS.reshape(-1, 32, 32, 3)[kept], names[kept]
+    trained = kept[:20].sum()
+    np.testing.assert_array_equal(
+        np.concatenate([found["train images"], found["validation images"], found["test images"]]),
+        (images / 255).astype(np.float32),
+        strict=True,
+    )
+    assert len(found["validation images"]) == trained - int(trained * 0.75)
+    written = np.concatenate([found[f"{s} labels"] for s in ("train", "validation", "test")])
+    assert np.array(chosen)[written].tolist() == names.tolist()
+    assert not [*Path("data").glob(".unfinished*")]
+
+
+SHARES = {"train": [36, 18], "validation": [12, 6], "test": [12, 6]}
+
+
+def test_every_part_has_a_fair_share_of_each_class(settings: dict[str, Any]) -> None:
+    draw(*(f"cat/a{i}.png" for i in range(60)), *(f"dog/b{i}.png" for i in range(30)))
+    found = prepare(settings | {"test_split": 0.2}, validation_split=0.25)
+    shares = {name: np.bincount(a).tolist() for name, a in found.items() if "labels" in name}
+    assert shares == {
+        "train labels": [36, 18],
+        "validation labels": [12, 6],
+        "test labels": [12, 6],
+    }
+    # No picture in two parts.
+    images = np.concatenate([array for name, array in found.items() if "images" in name])
+    assert len(np.unique(images[:, 0, 0, :2], axis=0)) == 90
+    # Random, not by name, and the same each time.
+    assert np.diff(found["train images"][:, 0, 0, 0]).min() < 0
+    again = prepare(settings | {"test_split": 0.2}, validation_split=0.25)
+    assert all(np.array_equal(found[name], again[name]) for name in found)
+
+
+def test_pictures_for_validation_of_ones_own(settings: dict[str, Any]) -> None:
+    for split, count in (("train", 4), ("val", 2), ("test", 3)):
+        draw(*(f"{split}/{c}/{c}{i}.png" for c in ("a", "b") for i in range(count)))
+    splits = ("train", "validation", "test")
+    found = prepare(settings)
+    assert [len(found[f"{split} labels"]) for split in splits] == [8, 4, 6]
+    shutil.rmtree("own/test")
+    found = prepare(settings | {"test_split": 0.25})
+    assert [len(found[f"{split} labels"]) for split in splits] == [6, 4, 2]
+
+
+def test_a_picture_in_training_and_test_is_told(
+    settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw("train/a/1.png", "train/b/2.png", "test/a/3.png", "test/b/4.png")
+    shutil.copy("own/train/b/2.png", "own/test/a/copy.png")
+    prepare(settings, validation_split=0)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "own/test/a/copy.png" in line
+    assert "own/train/b/2.png" in line
+
+
+def test_an_unreadable_picture_is_named_and_left_out(
+    settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw(*(f"{c}/{i}.png" for c in ("a", "b") for i in range(150)))
+    Path("own/a/7.png").write_bytes(b"\x89PNG and no more")
+    found = prepare(settings)
+    assert sum(len(array) for name, array in found.items() if "labels" in name) == 299
+    assert "own/a/7.png" in capsys.readouterr().err
+
+
+BAD = {
+    "nothing there": ([], [], "own"),
+    "no folders": (["1.png"], [], "0 folders"),
+    "one class": (["a/1.png"], [], "1 folders"),
+    "an empty class": (["a/1.png"], ["b/notes.txt"], "own/b"),
+    "case only": (["a/1.png", "A/2.png"], [], "A, a"),
+    "a class of training only": (["train/a/1.png", "train/b/2.png", "test/a/3.png"], [], "test/b"),
+    "unreadable": (["a/1.png", "b/2.png"], ["b/3.png"], "own/b/3.png"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_folder_of_no_use_is_refused(settings: dict[str, Any], kind: str) -> None:
+    pictures, empty_files, says = BAD[kind]
+    draw(*pictures)
+    for name in empty_files:
+        Path("own", name).parent.mkdir(exist_ok=True)
+        Path("own", name).touch()
+    with pytest.raises(UserError, match=says):
+        prepare(settings)
+    assert not [*Path().glob("data/processed/*/*.npy")]
+
+
+@pytest.mark.parametrize("content", ["no archive", "link outside"])
+def test_an_archive_of_no_use_is_refused(settings: dict[str, Any], content: str) -> None:
+    with tarfile.open("own.tar", "w") as archive:
+        if content == "link outside":
+            link = tarfile.TarInfo("own/a/1.png")
+            link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            archive.addfile(link)
+    if content == "no archive":
+        Path("own.tar").write_bytes(b"text")
+    with pytest.raises(UserError, match="own.tar"):
+        prepare(settings | {"path": "own.tar"})
+
+
+def test_an_unknown_class_is_refused(settings: dict[str, Any]) -> None:
+    draw("a/1.png", "b/2.png")
+    with pytest.raises(UserError, match="'c'.*a, b"):
+        prepare(settings | {"classes": ["a", "c"]})

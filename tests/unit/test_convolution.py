@@ -1,0 +1,89 @@
+"""The 3 x 3 convolution made for CPUs, next to TensorFlow's and Keras's in float64."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.layers import convolution
+from pipeline.layers.convolution import (
+    FastConv2D,
+    direct_convolution,
+    winograd_convolution,
+)
+
+import keras
+import tensorflow as tf
+
+Convolution = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+def results(form: Convolution, *given: np.ndarray, dtype: str) -> list[np.ndarray]:
+    """Return outputs and both gradients, where the loss is the sum of squares."""
+    inputs = [tf.constant(array, dtype) for array in given]
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = form(*inputs)
+        loss = tf.reduce_sum(tf.cast(outputs, "float64") ** 2)
+    return [np.asarray(x, float) for x in (outputs, *tape.gradient(loss, inputs))]
+
+
+def error(found: np.ndarray, expected: np.ndarray) -> float:
+    """Return the root mean square of the error, relative to that of what is expected."""
+    return float(np.sqrt(np.mean((found - expected) ** 2) / np.mean(expected**2)))
+
+
+# Sides of tiles of every size, whole ones and such that the border cuts; images of up to 7 pixels
+# are put side by side.
+SHAPES = [(1, 1), (1, 6), (2, 2), (4, 3), (9, 2), (7, 7), (13, 12), (5, 16), (23, 31), (32, 8)]
+
+
+@pytest.mark.parametrize(
+    ("form", "dtype", "tolerances"),
+    [
+        (winograd_convolution, "float32", (2e-5, 1e-4)),
+        (direct_convolution, "float32", (2e-6, 2e-6)),
+        (direct_convolution, "bfloat16", (0.01, 0.05)),
+    ],
+)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_each_form_is_the_convolution(
+    form: Convolution, dtype: str, tolerances: tuple[float, float], shape: tuple[int, int]
+) -> None:
+    generator = np.random.default_rng(0)
+    given = generator.normal(size=(5, *shape, 3)), generator.normal(size=(3, 3, 3, 5))
+    exact = results(lambda x, kernel: tf.nn.conv2d(x, kernel, 1, "SAME"), *given, dtype="float64")
+    found = results(form, *given, dtype=dtype)
+    assert found[0].shape == (5, *shape, 5)
+    assert error(found[0], exact[0]) < tolerances[0]
+    assert max(map(error, found[1:], exact[1:])) < tolerances[1]
+
+
+def keras_convolution(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    return keras.ops.conv(x, kernel, padding="same")
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize(
+    ("precision", "channels", "form"),
+    [
+        ("float32", 5, winograd_convolution),
+        ("float32", 4, keras_convolution),
+        ("mixed_bfloat16", 5, direct_convolution),
+    ],
+)
+def test_the_layer_takes_the_form_for_its_precision_and_size(
+    monkeypatch: pytest.MonkeyPatch, precision: str, channels: int, form: Any, use_bias: bool
+) -> None:
+    """Where 40 channels times filters are enough; which of two forms it was, rounding tells."""
+    monkeypatch.setattr(convolution, "FEWEST_WEIGHTS", 40)
+    layer = FastConv2D(8, 3, padding="same", activation="gelu", use_bias=use_bias, dtype=precision)
+    layer.build((None, 11, 7, channels))
+    x = np.random.default_rng(0).normal(size=(2, 11, 7, channels))
+    x = tf.constant(x, layer.compute_dtype)
+    expected = form(x, tf.cast(layer.kernel, x.dtype))
+    if use_bias:
+        layer.bias.assign(np.linspace(-1, 1, 8))
+        expected += tf.cast(layer.bias, x.dtype)
+    np.testing.assert_array_equal(layer(x), keras.activations.gelu(expected))

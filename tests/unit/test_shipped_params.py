@@ -1,0 +1,175 @@
+"""params.yaml as it is shipped: its recipes, what its comments promise, and what -S does to it."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from dvc.utils.hydra import apply_overrides
+
+from pipeline.common.config import Params, Recipe
+from tests.project import ROOT, default_params, get
+from tools.schema import schema
+
+PATH = ROOT / "params.yaml"
+SCHEMA = ROOT / "params.schema.json"
+Keys = dict[str, Any]
+
+
+def flat(content: Keys, prefix: str = "") -> Keys:
+    """Return the values by their dotted keys."""
+    found: Keys = {}
+    for name, value in content.items():
+        key = f"{prefix}{name}"
+        found |= flat(value, f"{key}.") if isinstance(value, dict) else {key: value}
+    return found
+
+
+LISTED = flat(default_params())
+
+
+def recipe(name: str) -> Keys:
+    """Return a recipe with the defaults of what it leaves out, by dotted keys."""
+    return flat(Recipe.model_validate(default_params()["recipes"][name]).model_dump())
+
+
+# Of the papers and of the tutorial.
+PUBLISHED: dict[str, Keys] = {
+    "airbench94": {"network.widths": [64, 256, 256], "optimizer.kernel_learning_rate": 0.24},
+    "airbench96": {"network.widths": [128, 384, 512], "hard_example_fraction": 0.5},
+    "tutorial": {"network.filters": [64, 64, 64], "optimizer.name": "rmsprop", "epochs": 50},
+    "resnet20": {"network.depth": 20, "schedule.milestones": [0.5, 0.75], "batch_size": 128},
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_recipe(name: str) -> None:
+    assert recipe(name) | PUBLISHED[name] == recipe(name)
+
+
+def test_the_default_recipe_lists_every_key_and_the_others_what_they_change() -> None:
+    content = default_params()
+    first, *_ = content["recipes"].items()
+    assert first[0] == content["recipe"]
+    assert flat(first[1]).keys() == recipe(first[0]).keys()
+    page = (ROOT / "docs/changing.md").read_text()
+    # A key that is not listed would need a + before it.
+    settings = re.findall(r"[` ']recipes\.tutorial\.([\w.]+)=(?:\{([^}]*)\})?", page)
+    assert len(settings) > 15
+    for key, inner in settings:
+        names = re.findall(r"(\w+):", inner) or [""]
+        for name in names:
+            get(content["recipes"]["tutorial"], f"{key}.{name}".rstrip("."))
+
+
+def comments() -> dict[str, str]:
+    """Return what is written behind the keys, by dotted keys."""
+    found = {}
+    path: list[str] = []
+    for line in PATH.read_text().splitlines():
+        if match := re.match(r"( *)(\w+):(?:.*?  # (.*))?", line):
+            path[len(match[1]) // 2 :] = [match[2]]
+            if match[3]:
+                found[".".join(path)] = match[3]
+    return found
+
+
+def limits(comment: str) -> tuple[set[int], set[int]]:
+    """Return the numbers at the limits of what a comment allows, and those beyond."""
+    if ranges := re.findall(r"(\d+) (?:to|or) (\d+)", comment):
+        low, high = map(int, ranges[-1])
+        return {low, high}, {low - 1, high + 1}
+    inside, outside = set(), set()
+    for pattern, step in (
+        (r"[;,] ()(>=?) (\d+)", -1),
+        (r"(\d+) (<=?)() \w", -1),
+        (r"\w ()(<=?) (\d+)", 1),
+    ):
+        for first, sign, last in re.findall(pattern, comment):
+            limit = int(first or last)
+            inside |= {limit} if "=" in sign else set()
+            outside |= {limit + step} if "=" in sign else {limit}
+    return inside, outside
+
+
+@pytest.mark.parametrize(
+    "key", [key for key, comment in comments().items() if any(limits(comment))]
+)
+def test_a_comment_promises_what_is_allowed(key: str) -> None:
+    content = default_params()
+    section, _, name = key.rpartition(".")
+    holder = get(content, section) if section else content
+    # With smaller images, their size has to fit the network.
+    content["recipes"]["airbench_small"]["augmentation"]["small_image_fraction"] = 0.0
+    if section == "dataset":
+        # The other one has no such key.
+        holder["name"] = "folder"
+    inside, outside = limits(comments()[key])
+    for value in inside:
+        holder[name] = value
+        Params.model_validate(content)
+    for value in outside:
+        holder[name] = value
+        with pytest.raises(ValueError, match=name):
+            Params.model_validate(content)
+
+
+def other(value: Any) -> Any:
+    """Return another value of the same kind and, in params.yaml, of the same length."""
+    if isinstance(value, list):
+        return [*value[:-1], other(value[-1])]
+    if value is None or isinstance(value, bool):
+        return "0.5" if value is None else str(not value).lower()
+    if isinstance(value, str):
+        return f"{value[:-1]}x"
+    return value + 1 if isinstance(value, int) else round(value * 2 + 0.01, 3)
+
+
+def test_dvc_changes_the_lines_of_the_keys_and_nothing_else(folder: Path) -> None:
+    """By what `dvc exp run -S KEY=VALUE` uses; the file is in the form that DVC itself writes."""
+    shutil.copy(PATH, folder)
+    apply_overrides("params.yaml", [f"seed={LISTED['seed']}"])
+    assert Path("params.yaml").read_text() == PATH.read_text()
+    apply_overrides("params.yaml", [f"{key}={other(value)}" for key, value in LISTED.items()])
+    changed = flat(yaml.safe_load(Path("params.yaml").read_text()))
+    assert [*changed] == [*LISTED]
+    assert [key for key, value in LISTED.items() if changed[key] == value] == []
+    pairs = zip(
+        PATH.read_text().splitlines(), Path("params.yaml").read_text().splitlines(), strict=True
+    )
+    for before, after in pairs:
+        assert re.split("[:-] ", before)[0] == re.split("[:-] ", after)[0]
+        assert before.partition("  # ")[2] == after.partition("  # ")[2]
+
+
+@pytest.mark.parametrize("key", [key for key, value in LISTED.items() if isinstance(value, list)])
+def test_dvc_writes_a_list_of_another_length(folder: Path, key: str) -> None:
+    """Where a comment stands behind a list's key, DVC would join two later lines for `[]`."""
+    lists: list[list[Any]] = [[], LISTED[key][:1]]
+    for value in lists:
+        shutil.copy(PATH, folder)
+        apply_overrides("params.yaml", [f"{key}={value}"])
+        assert flat(yaml.safe_load(Path("params.yaml").read_text())) == LISTED | {key: value}
+        assert Path("params.yaml").read_text().count("#") == PATH.read_text().count("#")
+
+
+# --- the schema, by which editors complete and check the file -------------------------------------
+
+
+def test_the_schema_is_current_and_found_by_editors() -> None:
+    """The comment is the one that the YAML language server, in VS Code and others, looks for."""
+    assert json.loads(SCHEMA.read_text()) == schema(), "python -m tools.schema > params.schema.json"
+    first = PATH.read_text().splitlines()[0]
+    assert first == f"# yaml-language-server: $schema={SCHEMA.name}"
+    jsonschema.Draft7Validator.check_schema(schema())
+    editor = jsonschema.Draft7Validator(schema())
+    editor.validate(default_params())
+    assert not editor.is_valid(default_params() | {"seed": -1})
+    assert not editor.is_valid(default_params() | {"colour": 1})
+    # What editors complete.
+    assert [*schema()["$defs"]["ResNet"]["properties"]] == ["name", "depth", "width"]
+    assert schema()["$defs"]["Step"]["patternProperties"] == {"^(final_fraction)$": True}

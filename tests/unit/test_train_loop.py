@@ -1,0 +1,460 @@
+"""What the training does in an epoch and leaves behind it, by formulas in NumPy."""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.common.config import Recipe
+from pipeline.common.shell import UserError
+from pipeline.layers.stock import with_stock_layers
+from pipeline.training.augmentation import plan_epoch
+from pipeline.training.averages import update_ema
+from pipeline.training.hard_examples import Proxy
+from stages import train as stage
+from stages.train import VALIDATION_BATCH_SIZE, train
+from tests.project import default_params
+from tests.unit.terminal import make_terminal
+
+import keras
+import tensorflow as tf
+
+Split = tuple[np.ndarray, np.ndarray]
+CLASSES, RATE, EPOCHS = 10, 2.0, 3
+NONE = np.empty((0, 2, 2, 3), np.float32), np.empty(0, np.uint8)
+
+
+def softmax_regression(*layers: keras.layers.Layer) -> keras.Model:
+    """Return a network so small that NumPy trains it too: on an image's mean colour, from zero."""
+    return keras.Sequential(
+        [
+            keras.Input((None, None, 3)),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(CLASSES, kernel_initializer="zeros", name="logits"),
+            *layers,
+            keras.layers.Softmax(),
+        ]
+    )
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that puts softmax regression, with more layers, in a network's place."""
+
+    def put(*layers: keras.layers.Layer) -> None:
+        monkeypatch.setattr(stage.networks, "build", lambda *_, **__: softmax_regression(*layers))
+        monkeypatch.setattr(
+            stage, "with_stock_layers", lambda model, side: keras.models.clone_model(model)
+        )
+
+    put()
+    return put
+
+
+def recipe_of(name: str = "tutorial", **changed: Any) -> Recipe:
+    """Return a recipe of plain gradient descent, its rate falling to zero, with other values."""
+    recipe = default_params()["recipes"][name]
+    plain = {
+        "optimizer": {"name": "sgd", "learning_rate": RATE},
+        "schedule": {"name": "linear"},
+        "augmentation": {},
+        "label_smoothing": 0.0,
+        "epochs": EPOCHS,
+    }
+    return Recipe.model_validate(recipe | plain | changed)
+
+
+def examples(count: int, seed: int) -> Split:
+    """Return random images whose classes can be learned from their colour, but not all."""
+    generator = np.random.default_rng(seed)
+    images = generator.random((count, 2, 2, 3), np.float32)
+    labels = (images.mean((1, 2)) @ np.array([3, 5, 7]) + generator.integers(0, 2, count)) % 10
+    return images, labels.astype(np.uint8)
+
+
+def trained(
+    recipe: Recipe, training: Split, validation: Split = NONE, **more: Any
+) -> tuple[list[dict[str, float]], keras.Model]:
+    """Train to the end, and return the history and the model to keep."""
+    *_, (history, model) = train(
+        recipe,
+        training,
+        validation,
+        CLASSES,
+        more.pop("seed", 0),
+        more.pop("on_gpu", False),
+        **more,
+    )
+    return history, model
+
+
+class Regression:
+    """Softmax regression and its gradient descent, written down in NumPy."""
+
+    def __init__(self, label_smoothing: float) -> None:
+        self.kernel, self.bias = np.zeros((3, CLASSES)), np.zeros(CLASSES)
+        self.label_smoothing = label_smoothing
+
+    def measured(self, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return probabilities less labels, and summed losses and right predictions."""
+        logits = images.mean((1, 2)) @ self.kernel + self.bias
+        probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        smooth = self.label_smoothing
+        targets = np.eye(CLASSES)[labels] * (1 - smooth) + smooth / CLASSES
+        loss = -(targets * np.log(probabilities)).sum()
+        return probabilities - targets, np.array([loss, (probabilities.argmax(1) == labels).sum()])
+
+    def step(self, images: np.ndarray, labels: np.ndarray, rate: float) -> np.ndarray:
+        """Take a step, and return the sums before it."""
+        error, sums = self.measured(images, labels)
+        self.kernel -= rate * images.mean((1, 2)).T @ error / len(labels)
+        self.bias -= rate * error.mean(0)
+        return sums
+
+
+@pytest.mark.usefixtures("network")
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+def test_history_is_that_of_softmax_regression(label_smoothing: float) -> None:
+    """The last batch of 1 image counts a third of one of 3; validation takes three batches."""
+    images, labels = examples(10, 0)
+    validation = examples(2 * VALIDATION_BATCH_SIZE + 1, 1)
+    recipe = recipe_of(batch_size=3, label_smoothing=label_smoothing)
+    history, _ = trained(recipe, (images, labels), validation, seed=3)
+
+    regression, step = Regression(label_smoothing), 0
+    for epoch, row in enumerate(history):
+        order = plan_epoch(recipe.augmentation, 10, 2, 3, 3, epoch)["index"]
+        first_rate, sums = RATE * (1 - step / (4 * EPOCHS)), np.zeros(2)
+        for batch in np.split(order, [3, 6, 9]):
+            rate = RATE * (1 - step / (4 * EPOCHS))
+            sums += regression.step(images[batch], labels[batch], rate)
+            step += 1
+        _, val_sums = regression.measured(*validation)
+        expected = {
+            "epoch": epoch + 1,
+            "loss": sums[0] / 10,
+            "accuracy": sums[1] / 10,
+            "val_loss": val_sums[0] / len(validation[1]),
+            "val_accuracy": val_sums[1] / len(validation[1]),
+            "learning_rate": first_rate,
+        }
+        assert list(row) == list(expected)
+        assert row == pytest.approx(expected, 1e-4)
+    assert len(history) == EPOCHS
+    assert len({row["accuracy"] for row in history}) > 1
+
+
+class Mode(keras.layers.Layer):
+    """Says 3 while training and 5 otherwise; counts how often it is traced."""
+
+    traced = 0
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        self.traced += 1
+        return inputs + 50.0 * tf.one_hot(3 if training else 5, CLASSES)
+
+
+def test_layers_know_whether_they_train(network: Callable[..., None]) -> None:
+    """Each graph is made once for a size of batches, whatever the epoch."""
+    network(mode := Mode())
+    images, labels = examples(4, 0)[0], np.array([3, 3, 3, 5], np.uint8)
+    history, _ = trained(recipe_of(batch_size=3), (images, labels), (images, labels))
+    assert {(row["accuracy"], row["val_accuracy"]) for row in history} == {(0.75, 0.25)}
+    # When the network is built, on batches of 3 and 1, and on the validation images.
+    assert mode.traced <= 1 + 3
+
+
+class Untranslatable(keras.layers.Layer):
+    """Does in one mode what XLA cannot: it writes a text."""
+
+    def __init__(self, mode: bool | None) -> None:
+        super().__init__()
+        self.mode = mode
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        if training is not self.mode:
+            return inputs
+        text = tf.strings.as_string(inputs)
+        return inputs + 0.0 * tf.cast(tf.strings.length(text), tf.float32)
+
+
+@pytest.mark.parametrize("mode", [None, True, False])
+def test_a_gpus_steps_are_compiled_by_xla(network: Callable[..., None], mode: bool | None) -> None:
+    def losses(on_gpu: bool) -> list[float]:
+        network(Untranslatable(mode))
+        recipe = recipe_of(batch_size=3, epochs=2)
+        history, _ = trained(recipe, examples(34, 0), examples(4, 1), on_gpu=on_gpu)
+        return [row[key] for row in history for key in ("loss", "val_loss")]
+
+    if mode is None:
+        assert losses(on_gpu=True) == pytest.approx(losses(on_gpu=False), 1e-5)
+    else:
+        with pytest.raises(tf.errors.InvalidArgumentError, match="unsupported operations"):
+            losses(on_gpu=True)
+
+
+class Memory:
+    """Takes the place of a checkpoint."""
+
+    def __init__(self, after: int = 0) -> None:
+        self.after = after
+        self.states: list[list[np.ndarray]] = []
+        self.history: list[dict[str, float]] = []
+
+    def save(self, variables: list[keras.Variable], history: list[dict[str, float]]) -> None:
+        self.states.append([variable.numpy() for variable in variables])
+        self.history = [*history]
+
+    def restore(self, variables: list[keras.Variable]) -> list[dict[str, float]]:
+        if self.after:
+            for variable, value in zip(variables, self.states[self.after - 1], strict=True):
+                variable.assign(value)
+        return self.history[: self.after]
+
+
+EVERYTHING: dict[str, Any] = {
+    "optimizer": {"name": "adamw", "global_clipnorm": 1.0},
+    "schedule": {"name": "cosine", "warmup_epochs": 1},
+    "augmentation": {"flip": "random", "translation": 2, "noise": 0.1, "jpeg_fraction": 0.5},
+    "network": {"name": "tutorial", "filters": [2], "pool_after": [1], "dense_units": 3},
+    "ema_momentum": 0.5,
+    "hard_example_fraction": 0.5,
+    "restore_best_weights": True,
+    "epochs": 3,
+    "batch_size": 5,
+}
+
+
+def images_of(side: int, count: int, seed: int) -> Split:
+    generator = np.random.default_rng(seed)
+    images = generator.random((count, side, side, 3), np.float32)
+    return images, generator.integers(0, CLASSES, count, np.uint8)
+
+
+@pytest.mark.usefixtures("without_graphs")
+def test_the_seed_draws_the_first_weights() -> None:
+    network = {"name": "airbench", "widths": [2, 3, 4], "whitening_images": 3}
+    still = {"name": "sgd", "learning_rate": 1e-12}
+    recipe = recipe_of("airbench_small", network=network, optimizer=still, epochs=1, batch_size=4)
+    one, same, other = (
+        trained(recipe, images_of(12, 4, 0), seed=seed)[1].get_layer("logits").kernel.numpy()
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(one, same)
+    assert not np.allclose(one, other, atol=1e-3)
+
+
+@pytest.mark.usefixtures("without_graphs")
+def test_a_restored_training_ends_in_the_same_state() -> None:
+    """With dropout, averages, a proxy and the best weights: every variable, bit for bit."""
+
+    def end(memory: Memory) -> tuple[list[dict[str, float]], list[np.ndarray]]:
+        keras.utils.set_random_seed(0)
+        data = images_of(8, 10, 0), images_of(8, 20, 1)
+        history, model = trained(recipe_of(**EVERYTHING), *data, checkpoint=memory)
+        return history, model.get_weights()
+
+    memory = Memory()
+    history, weights = end(memory)
+    states = [*memory.states]
+    assert len(states) == 3
+    for finished in (1, 3):
+        memory.after = finished
+        resumed, resumed_weights = end(memory)
+        assert resumed == history
+        np.testing.assert_equal(resumed_weights, weights)
+        np.testing.assert_equal(memory.states[-1], states[-1])
+
+
+def one_label_an_epoch(monkeypatch: pytest.MonkeyPatch, labels: list[int]) -> Split:
+    """Return images that all look the same, of which an epoch trains the one of its number."""
+    monkeypatch.setattr(stage, "plan_epoch", lambda *given: {"index": np.array([given[-1]])})
+    return np.ones((len(labels), 2, 2, 3), np.float32), np.array(labels, np.uint8)
+
+
+# The class that is learned in each epoch; 1, 3, 2, 3 and 1 of 6 validation images are of it.
+LEARNED = [8, 7, 9, 7, 8]
+VALIDATION = np.ones((6, 2, 2, 3), np.float32), np.array([7, 7, 7, 8, 9, 9], np.uint8)
+STEEP = {"name": "sgd", "learning_rate": 100.0}
+
+
+@pytest.mark.usefixtures("network", "without_graphs")
+@pytest.mark.parametrize(
+    ("restore_best_weights", "patience", "epochs", "kept"),
+    [(False, 0, 5, 8), (True, 0, 5, 7), (False, 1, 3, 9), (True, 2, 4, 7), (False, 3, 5, 8)],
+)
+def test_best_weights_and_patience(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    restore_best_weights: bool,
+    patience: int,
+    epochs: int,
+    kept: int,
+) -> None:
+    """The first of two epochs that are as good is the best one."""
+    recipe = recipe_of(
+        optimizer=STEEP,
+        schedule={"name": "constant"},
+        epochs=5,
+        batch_size=1,
+        patience=patience,
+        restore_best_weights=restore_best_weights,
+    )
+    memory = Memory()
+    training = one_label_an_epoch(monkeypatch, LEARNED)
+    history, model = trained(recipe, training, VALIDATION, checkpoint=memory)
+    accuracies = [1 / 6, 3 / 6, 2 / 6, 3 / 6, 1 / 6]
+    assert [row["val_accuracy"] for row in history] == pytest.approx(accuracies[:epochs])
+    assert int(model(VALIDATION[0][:1]).numpy().argmax()) == kept
+    assert ("stopped: " in capsys.readouterr().out) == (epochs < 5)
+    # A training that was killed then goes no further.
+    memory.after = epochs
+    resumed, model = trained(recipe, training, VALIDATION, checkpoint=memory)
+    assert resumed == history
+    assert int(model(VALIDATION[0][:1]).numpy().argmax()) == kept
+
+
+@pytest.mark.usefixtures("without_graphs")
+def test_small_images_first_and_a_bias_that_is_soon_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither does what is frozen decay."""
+    sides = []
+    pick = stage.pick
+
+    def noted(images: tf.Tensor, *given: Any) -> Any:
+        sides.append(images.shape[1])
+        return pick(images, *given)
+
+    monkeypatch.setattr(stage, "pick", noted)
+    biases = []
+    network = {"name": "airbench", "widths": [2, 3, 4], "whitening_images": 3}
+    recipe = recipe_of(
+        "airbench_small",
+        network=network | {"whitening_epochs": 2},
+        optimizer={"name": "adamw", "weight_decay": 0.1},
+        augmentation={"small_image_size": 9, "small_image_fraction": 0.5},
+        hard_example_fraction=0.5,
+        epochs=4,
+        batch_size=4,
+    )
+    for _, model in train(recipe, images_of(12, 4, 0), NONE, CLASSES, 0, on_gpu=False):
+        biases.append(model.get_layer("whitening").bias.numpy())
+    assert sides == [9, 9, 12, 12]
+    assert not np.array_equal(biases[0], biases[1])
+    np.testing.assert_array_equal(biases[1], biases[3])
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_averages_keep_their_share_of_each_weight(compiled: bool) -> None:
+    """Of 0.5 from step 8 on, when (1 + 8) / (10 + 8) is as much; statistics too."""
+    layers = [keras.layers.Dense(3), keras.layers.BatchNormalization()]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    ema_model = keras.models.clone_model(model)
+    function = tf.function(update_ema) if compiled else update_ema
+    generator = np.random.default_rng(0)
+    expected = ema_model.get_weights()
+    for steps in (1, 2, 7, 8, 9, 1000):
+        weights = [generator.normal(size=w.shape).astype(np.float32) for w in expected]
+        model.set_weights(weights)
+        function(ema_model, model, 0.5, tf.constant(steps))
+        kept = min(0.5, (1 + steps) / (10 + steps))
+        expected = [kept * e + (1 - kept) * w for e, w in zip(expected, weights, strict=True)]
+        for found, mean in zip(ema_model.get_weights(), expected, strict=True):
+            np.testing.assert_allclose(found, mean, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.usefixtures("network", "without_graphs")
+def test_the_average_is_what_is_validated_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After one step of 2 / 11, the network says 8; its average still knows the epoch before."""
+    recipe = recipe_of(optimizer=STEEP, epochs=2, batch_size=1, ema_momentum=0.9)
+    training = one_label_an_epoch(monkeypatch, [7, 8])
+    _, model = trained(recipe, training, VALIDATION)
+    moved, kernel = [1 - (1 + steps) / (10 + steps) for steps in (1, 2)], np.zeros(CLASSES)
+    average, rates = np.zeros(CLASSES), [100.0, 75.0]
+    for share, rate, label in zip(moved, rates, (7, 8), strict=True):
+        probabilities = np.exp(4 * kernel - (4 * kernel).max())
+        kernel = kernel + rate * (np.eye(CLASSES)[label] - probabilities / probabilities.sum())
+        average = average + share * (kernel - average)
+    np.testing.assert_allclose(model.get_layer("logits").bias.numpy(), average, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("without_graphs")
+def test_the_hardest_images_of_a_batch_are_trained() -> None:
+    """Those with the highest losses of the proxy, in the order of the batch; it learns by them."""
+    network = {"name": "tutorial", "filters": [4], "pool_after": [1], "dense_units": 3}
+    recipe = recipe_of(
+        network=network | {"dropout": 0.0, "dense_dropout": 0.0},
+        hard_example_fraction=0.4,
+        proxy_width=0.5,
+    )
+    images, labels = images_of(8, 5, 0)
+    # With some others, the losses are all alike.
+    keras.utils.set_random_seed(4)
+    proxy = Proxy(recipe, images, CLASSES, 0, steps=3, on_cpu=True)
+    assert proxy.model.layers[0].filters == 2
+    one_hot = tf.one_hot(labels, CLASSES)
+    loss_of = keras.losses.CategoricalCrossentropy()
+    # Normalized by the batch, as in training.
+    answers = proxy.model(images, training=True)
+    hardest = np.sort(loss_of.call(one_hot, answers).numpy().argsort()[-2:])
+    before = {variable.path: variable.numpy() for variable in proxy.model.variables}
+    first, *_ = before
+    picked, picked_labels = proxy.train_on_hardest(tf.constant(images), one_hot, loss_of, (first,))
+    np.testing.assert_array_equal(picked, images[hardest])
+    np.testing.assert_array_equal(picked_labels, one_hot.numpy()[hardest])
+    changed = [v.path for v in proxy.model.variables if (v.numpy() != before[v.path]).any()]
+    assert first not in changed
+    assert [path for path in changed if "moving" in path]
+    assert [path for path in changed if "moving" not in path]
+
+
+def test_what_has_only_validation_images_without_any() -> None:
+    """The history's loss is over all images, as if the hard ones stood for the others."""
+    recipe = recipe_of(**EVERYTHING | {"augmentation": {}, "restore_best_weights": False})
+    history, model = trained(recipe, images_of(8, 10, 0))
+    assert [list(row) for row in history] == [["epoch", "loss", "accuracy", "learning_rate"]] * 3
+    assert all(0 <= row["accuracy"] <= 1 and 1 < row["loss"] < 20 for row in history)
+    assert with_stock_layers(model, 8).output_shape == (None, CLASSES)
+
+
+@pytest.mark.usefixtures("network", "without_graphs")
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("where", ["training", "validation"])
+def test_a_loss_that_is_not_finite_ends_the_training(where: str, bad: float) -> None:
+    training, validation = examples(4, 0), examples(4, 1)
+    (training if where == "training" else validation)[0][:] = bad
+    with pytest.raises(UserError, match="epoch 1/3.*not finite.*learning_rate") as caught:
+        trained(recipe_of(batch_size=2), training, validation)
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.usefixtures("network", "without_graphs")
+def test_a_line_an_epoch_and_a_bar_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An epoch at twice the side is expected to take four times as long."""
+    clock = iter(range(0, 1000, 5))
+    monkeypatch.setattr(stage.time, "monotonic", lambda: next(clock))
+    ticks = iter(range(10_000))
+    monkeypatch.setattr("tqdm.std.time", lambda: next(ticks))
+    terminal = make_terminal(monkeypatch)
+    recipe = recipe_of(
+        "resnet20",
+        augmentation={"small_image_size": 1, "small_image_fraction": 0.5},
+        batch_size=5,
+        epochs=2,
+    )
+    trained(recipe, examples(10, 0), examples(4, 1))
+    lines = capsys.readouterr().out.splitlines()
+    number = r"\d\.\d{4}"
+    measured = rf"loss {number}  accuracy {number}  val_loss {number}  val_accuracy {number}"
+    assert re.fullmatch(rf"epoch 1/2  {measured}  5.0 s, about 01:00 left", lines[-2])
+    assert re.fullmatch(rf"epoch 2/2  {measured}  5.0 s", lines[-1])
+    shown = re.findall(r"epoch (\d)/2: +(\d+)%", terminal.getvalue())
+    assert [*dict.fromkeys(shown)] == [
+        *(("1", "0"), ("1", "10"), ("1", "20")),
+        *(("2", "20"), ("2", "60"), ("2", "100")),
+    ]
+    assert terminal.getvalue().endswith("\r")
