@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.project import Project, environment_of_tests, put
-from tests.test_sweep import EPOCHS, RATE, trains_below
+from tests.test_sweep import EPOCHS, RATE, kill_worker, trains_below
 
 NODE = ["--num-cpus=1", "--object-store-memory=100000000", "--block"]
 PATIENCE = 300  # Seconds.
@@ -109,7 +109,7 @@ def test_a_worker_and_a_node_are_killed(
         )
         checkpoints = lambda: [*sweeps.glob("*/.dvc/tmp/checkpoints/*.npz")]  # noqa: E731
         wait_until(lambda: len(checkpoints()) == 2)
-        trains_below(sweeps)[0].parents()[1].kill()
+        kill_worker(trains_below(sweeps)[0])
         wait_until(lambda: any("going on" in log.read_text() for log in sweeps.glob("*.log")))
         kill(second)
         output, errors = process.communicate()
