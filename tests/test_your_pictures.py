@@ -216,17 +216,30 @@ def test_a_folder_of_no_use_is_refused(settings: dict[str, Any], kind: str) -> N
     assert not [*Path().glob("data/processed/*/*.npy")]
 
 
-@pytest.mark.parametrize("content", ["no archive", "link outside"])
+@pytest.mark.parametrize("content", ["text", "/etc/passwd", "../outside.png"])
 def test_an_archive_of_no_use_is_refused(settings: dict[str, Any], content: str) -> None:
+    draw("a/1.png", "b/2.png")
     with tarfile.open("own.tar", "w") as archive:
-        if content == "link outside":
-            link = tarfile.TarInfo("own/a/1.png")
-            link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-            archive.addfile(link)
-    if content == "no archive":
-        Path("own.tar").write_bytes(b"text")
+        archive.add("own")
+        member = tarfile.TarInfo("own/a/3.png" if content.startswith("/") else content)
+        if content.startswith("/"):
+            member.type, member.linkname = tarfile.SYMTYPE, content
+        archive.addfile(member)
+    if content == "text":
+        Path("own.tar").write_text(content)
     with pytest.raises(UserError, match="own.tar"):
         prepare(settings | {"path": "own.tar"})
+    assert not [*Path().rglob("outside.png")]
+
+
+def test_a_link_in_an_archive_is_the_file_it_leads_to(settings: dict[str, Any]) -> None:
+    """As tar writes a file that has two names."""
+    draw("a/1.png", "a/2.png", "b/3.png", "b/4.png")
+    Path("own/a/5.png").hardlink_to("own/a/1.png")
+    with tarfile.open("own.tar", "w") as archive:
+        archive.add("own")
+    found = prepare(settings | {"path": "own.tar"}, validation_split=0.0)
+    assert len(found["train labels"]) + len(found["test labels"]) == 5
 
 
 def test_an_unknown_class_is_refused(settings: dict[str, Any]) -> None:

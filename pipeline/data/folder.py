@@ -8,8 +8,10 @@ The order of the images depends on the names alone, never on the file system.
 import hashlib
 import shutil
 import sys
+import tarfile
 import tempfile
 import unicodedata
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,8 +78,7 @@ def unpacked(path: Path) -> Iterator[Path]:
     DATA.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=DATA) as folder:
         try:
-            # A zip archive's names are made harmless anyway.
-            shutil.unpack_archive(path, folder, filter=None if path.suffix == ".zip" else "data")
+            unpack(path, Path(folder).resolve())
         except Exception as error:
             # A full disk is no fault of the archive. Its readers raise whatever they come upon.
             if getattr(error, "errno", None):
@@ -88,6 +89,31 @@ def unpacked(path: Path) -> Iterator[Path]:
         while len(inside := subfolders(root)) == 1 and subfolders(inside[0]):
             root = inside[0]
         yield root
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """Unpack a tar, compressed or not, or a zip archive.
+
+    By hand, since `tarfile` refuses what leads outside only from Python 3.11.4 on.
+    """
+    if not tarfile.is_tarfile(path):
+        if not zipfile.is_zipfile(path):
+            raise ValueError("neither a tar nor a zip archive")
+        # It makes names harmless.
+        zipfile.ZipFile(path).extractall(folder)
+        return
+    with tarfile.open(path) as archive:
+        for member in archive:
+            target = (folder / member.name).resolve()
+            if not target.is_relative_to(folder):
+                raise ValueError(f"{member.name}: leads outside")
+            if member.isdir():
+                target.mkdir(parents=True, exist_ok=True)
+            # Of a link, the file in the archive that it leads to.
+            elif content := archive.extractfile(member):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("wb") as file:
+                    shutil.copyfileobj(content, file)
 
 
 def subfolders(place: Path) -> list[Path]:
