@@ -61,8 +61,8 @@ def main() -> None:
                 name: class_probabilities(model, corrupted(first, name), batch_size, bar)
                 for name in settings.corruptions
             }
-    for found in (probabilities, one_view, *under_corruptions.values()):
-        check_probabilities(found, MODEL)
+    for given in (probabilities, one_view, *under_corruptions.values()):
+        check_probabilities(given, MODEL)
 
     names = np.asarray(dataset.classes)
     predictions = pd.DataFrame(
@@ -79,22 +79,34 @@ def main() -> None:
     # Before the corruptions what the same images have without any.
     measured = {"none": one_view[: settings.corruption_size]} | under_corruptions
     corruptions = [
-        {"corruption": name} | accuracy_with_interval(found.argmax(axis=1) == labels[: len(found)])
-        for name, found in measured.items()
+        {"corruption": name} | accuracy_with_interval(given.argmax(axis=1) == labels[: len(given)])
+        for name, given in measured.items()
     ]
     per_class = scores(predictions, dataset.classes)
 
-    metrics: dict[str, Any] = accuracy_with_interval(correct)
-    metrics["accuracy_without_tta"] = float((one_view.argmax(axis=1) == labels).mean())
+    found = accuracy_with_interval(correct)
+    # As if there were as many test images of each class.
+    balanced = np.mean([row["recall"] for row in per_class if row["images"]])
+    metrics: dict[str, Any] = {
+        "accuracy": found["accuracy"],
+        "balanced_accuracy": balanced,
+        "log_loss": log_loss(labels, probabilities, labels=range(len(names))),
+        "calibration_error": expected_calibration_error(calibration),
+    }
     if settings.corruptions:
         metrics["corruption_accuracy"] = np.mean([row["accuracy"] for row in corruptions[1:]])
-    metrics["expected_calibration_error"] = expected_calibration_error(calibration)
-    metrics["loss"] = log_loss(labels, probabilities, labels=range(len(names)))
-    metrics["macro_f1"] = np.mean([row["f1"] for row in per_class])
-    # As if there were as many test images of each class.
-    metrics["balanced_accuracy"] = np.mean([row["recall"] for row in per_class if row["images"]])
+    details = {
+        "accuracy_low": found["accuracy_low"],
+        "accuracy_high": found["accuracy_high"],
+        "accuracy_without_tta": float((one_view.argmax(axis=1) == labels).mean()),
+        "macro_f1": np.mean([row["f1"] for row in per_class]),
+    }
     # Lists, so that DVC plots them and does not take them for forty metrics.
-    lists = {"corruptions": [rounded(row) for row in corruptions], "per_class": per_class}
+    lists = {
+        "details": [rounded(details)],
+        "corruptions": [rounded(row) for row in corruptions],
+        "per_class": per_class,
+    }
 
     tables = {
         PREDICTIONS: predictions,
@@ -105,7 +117,7 @@ def main() -> None:
         write_atomically(path, table.to_csv(index=False, float_format="%.6f").encode())
     content = json.dumps(rounded(metrics) | lists, indent=2) + "\n"
     write_atomically(EVALUATE_METRICS, content.encode())
-    write_atomically(MODEL_CARD, model_card(params, dataset, metrics, per_class).encode())
+    write_atomically(MODEL_CARD, model_card(params, dataset, metrics | details, per_class).encode())
     table = pd.DataFrame(per_class).set_index("class")
     if len(table) > LISTED_CLASSES:
         print(f"{LISTED_CLASSES} of {len(table)} classes, of the lowest F1; all: {MODEL_CARD}")
@@ -113,8 +125,8 @@ def main() -> None:
     print(table.to_string(float_format="%.3f"))
     print(
         f"test accuracy {metrics['accuracy']:.4f} (test-time augmentation "
-        f"{settings.test_time_augmentation}), 95 % interval {metrics['accuracy_low']:.4f} "
-        f"to {metrics['accuracy_high']:.4f}; loss {metrics['loss']:.4f}"
+        f"{settings.test_time_augmentation}), 95 % interval {found['accuracy_low']:.4f} "
+        f"to {found['accuracy_high']:.4f}; log loss {metrics['log_loss']:.4f}"
     )
 
 

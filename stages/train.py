@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,12 +44,7 @@ GPU_STEPS_PER_CALL = 10
 BAR = "{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 # Columns of the history, by their names in metrics/train.json, the most important first. DVC shows
 # a name that no other file has without the file's.
-RESULTS = {
-    "val_accuracy": "val_accuracy",
-    "train_accuracy": "accuracy",
-    "val_loss": "val_loss",
-    "train_loss": "loss",
-}
+METRICS = {"val_accuracy": "val_accuracy", "val_loss": "val_loss", "train_accuracy": "accuracy"}
 
 
 def main() -> None:
@@ -83,6 +79,8 @@ def main() -> None:
             table = pd.DataFrame(history).assign(recipe=params.recipe)
             csv = table.to_csv(index=False, float_format="%.6g")
             write_atomically(HISTORY, csv.encode())
+            # For `dvc exp show` and editors, which look at it while the training runs.
+            write_metrics(results_of(history[-1]) | {"epochs_left": recipe.epochs - len(history)})
         # A batch's loss is measured before its step, so of the last step nothing is known yet.
         probabilities = model(training[0][:100], training=False)
         print(f"trained for {time.monotonic() - begin:.0f} s")
@@ -98,22 +96,17 @@ def main() -> None:
 
     save_model(model, dataset.classes)
     row = best(history) if recipe.restore_best_weights else history[-1]
-    results = {name: row[column] for name, column in RESULTS.items() if column in row}
-    sizes = {
+    facts = {
+        "epochs": row["epoch"],
+        "train_loss": row["loss"],
+        **scaling,
         "images": len(training[0]),
         "validation_images": len(validation[0]),
         "parameters": model.count_params(),
         "trainable_parameters": trainable,
     }
-    metrics = {
-        **rounded(results),
-        "epochs": row["epoch"],
-        **rounded(scaling),
-        # Lists, so that DVC does not take these for ten metrics; no times, which always differ.
-        "sizes": [sizes],
-        "environment": [provenance],
-    }
-    write_atomically(TRAIN_METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
+    # In lists, DVC does not take them for metrics. No times, which always differ.
+    write_metrics(results_of(row) | {"training": [rounded(facts)], "environment": [provenance]})
     checkpoint.remove()
 
 
@@ -235,12 +228,12 @@ def train(
     ]
     # A step takes time in proportion to its pixels, so that small images do not promise too much.
     pixels = [steps * side**2 for side in sides]
-    begin, done_before = time.monotonic(), sum(pixels[: len(history)])
+    first_epoch, begin, done_before = len(history), time.monotonic(), sum(pixels[: len(history)])
     # disable=None: no bar where standard error is not a terminal.
     with tqdm(
         total=sum(pixels), initial=done_before, leave=False, disable=None, bar_format=BAR
     ) as bar:
-        for epoch in range(len(history), recipe.epochs):
+        for epoch in range(first_epoch, recipe.epochs):
             # `epoch` epochs are finished here.
             if recipe.patience and history and epoch - best(history)["epoch"] >= recipe.patience:
                 bar.clear()
@@ -272,13 +265,15 @@ def train(
                     total += validation_step(val_images[batch], val_labels[batch])
                 loss, accuracy = (total / len(val_labels)).numpy().tolist()
                 row |= {"val_loss": loss, "val_accuracy": accuracy}
-            measured = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k != "epoch")
-            line = f"{title}  {measured}  {seconds:.1f} s"
-            if left := sum(pixels[epoch + 1 :]):
-                seconds_a_pixel = (time.monotonic() - begin) / (sum(pixels) - left - done_before)
-                line += f", about {tqdm.format_interval(left * seconds_a_pixel)} left"
+            told = {name: f"{value:.4f}" for name, value in row.items()}
+            told |= {"epoch": f"{epoch + 1}/{recipe.epochs}", "seconds": f"{seconds:.1f}"}
+            left = sum(pixels[epoch + 1 :])
+            seconds_a_pixel = (time.monotonic() - begin) / (sum(pixels) - left - done_before)
+            told["left"] = tqdm.format_interval(left * seconds_a_pixel) if left else ""
             bar.clear()
-            print(line, flush=True)
+            if epoch == first_epoch:
+                print("  ".join(f"{name:>7}" for name in told))
+            print("  ".join(f"{v:>{max(7, len(name))}}" for name, v in told.items()), flush=True)
             if not all(map(math.isfinite, row.values())):
                 raise UserError(f"{title}: the loss is not finite; try a lower learning_rate", 1)
             history.append(row | {"learning_rate": learning_rate})
@@ -300,9 +295,18 @@ def best(history: list[Row]) -> Row:
     return max(history, key=lambda row: row["val_accuracy"])
 
 
-def rounded(results: dict[str, float]) -> dict[str, float]:
-    """Return results with six significant digits."""
-    return {name: float(f"{value:.6g}") for name, value in results.items()}
+def results_of(row: Row) -> dict[str, Any]:
+    """Return what of a row of the history DVC compares, by its names in metrics/train.json."""
+    return rounded({name: row[column] for name, column in METRICS.items() if column in row})
+
+
+def rounded(facts: dict[str, float]) -> dict[str, float]:
+    """Return facts, fractions among them with six significant digits."""
+    return {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in facts.items()}
+
+
+def write_metrics(metrics: dict[str, Any]) -> None:
+    write_atomically(TRAIN_METRICS, (json.dumps(metrics, indent=2) + "\n").encode())
 
 
 def save_model(model: keras.Model, classes: tuple[str, ...]) -> None:

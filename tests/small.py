@@ -31,8 +31,8 @@ def small_project(**plots: int) -> Params:
         "corruption_size": 25,
     }
     Path("metrics").mkdir()
-    sizes = {"images": 1001, "validation_images": 0, "parameters": 579}
-    trained = {"epochs": 1, "sizes": [sizes], "environment": [{"device": "CPU"}]}
+    training = {"epochs": 1, "images": 1001, "validation_images": 0, "parameters": 579}
+    trained = {"training": [training], "environment": [{"device": "CPU"}]}
     Path("metrics/train.json").write_text(json.dumps(trained))
     params["plots"] = {"columns": 4, "rows": 2, "dpi": 60} | plots
     write_params(Path(), params)

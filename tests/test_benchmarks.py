@@ -78,7 +78,7 @@ def test_a_run_is_recorded(reproduced: Callable[[Path], Project], tmp_path: Path
     assert sorted(path.name for path in folder.iterdir()) == names
     facts = json.loads((folder / "run.json").read_text())
     assert facts["commit"] == project.git("rev-parse", "HEAD").strip()
-    assert json.loads((folder / "train.json").read_text())["sizes"][0]["images"] == 500
+    assert json.loads((folder / "train.json").read_text())["training"][0]["images"] == 500
     metrics = json.loads((folder / "evaluate.json").read_text())
     assert output.splitlines()[-1] == (
         f"mean test accuracy {metrics['accuracy']:.4f} of [{metrics['accuracy']}]"

@@ -18,7 +18,7 @@ from tests.project import Project, Stage, assert_refused
 
 # What is swept is of evaluate, whose runs are the shortest.
 BINS, TTA = "evaluate.calibration_bins", "evaluate.test_time_augmentation"
-METRIC = "expected_calibration_error"
+METRIC = "calibration_error"
 RATE = "recipes.airbench_small.optimizer.kernel_learning_rate"
 WORKERS = "2"
 PATIENCE = 300  # Seconds.
@@ -64,8 +64,8 @@ def test_sweep(project: Project) -> None:
     settings = {(int(row[BINS]), row[TTA]) for row in finished}
     assert settings == {(bins, tta) for bins in (5, 20) for tta in ("none", "flip")}
     # Each result is of its own settings: the loss of its views, the error of its bins.
-    assert len({(row[TTA], row["loss"]) for row in finished}) == 2
-    assert len({row["loss"] for row in finished}) == 2
+    assert len({(row[TTA], row["log_loss"]) for row in finished}) == 2
+    assert len({row["log_loss"] for row in finished}) == 2
     for row in finished:
         text = dvc.api.read("plots/predictions.csv", str(project.folder), rev=row["Experiment"])
         table = pd.read_csv(io.StringIO(text))

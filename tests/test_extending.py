@@ -51,18 +51,19 @@ def test_the_network_is_trained(trainings: list[dict[str, Any]]) -> None:
     convolutions = (3 * 9 + 1) * 16 + (16 * 9 + 1) * 32 + (32 * 9 + 1) * 64
     dense = (4 * 4 * 64 + 1) * 10
     small, *_ = trainings
-    assert small["sizes"][0]["parameters"] == convolutions + dense
+    assert small["training"][0]["parameters"] == convolutions + dense
 
 
 def test_the_optimizer_trains_the_network(trainings: list[dict[str, Any]]) -> None:
     small, lion, *_ = trainings
-    assert lion["sizes"] == small["sizes"]
-    assert lion["train_loss"] != small["train_loss"]
+    (plain,), (other,) = small["training"], lion["training"]
+    assert other["parameters"] == plain["parameters"]
+    assert other["train_loss"] != plain["train_loss"]
 
 
 def test_the_augmentation_and_the_loss_change_the_training(trainings: list[dict[str, Any]]) -> None:
     _, lion, grey, focal, _ = trainings
-    assert len({trained["train_loss"] for trained in (lion, grey, focal)}) == 3
+    assert len({trained["training"][0]["train_loss"] for trained in (lion, grey, focal)}) == 3
 
 
 def test_the_metric_is_measured(trainings: list[dict[str, Any]]) -> None:

@@ -87,4 +87,5 @@ def test_several_ideas_at_once_are_trained(
         history = list(csv.DictReader(file))
     assert [float(row["learning_rate"]) for row in history] == pytest.approx(rates, 1e-4)
     metrics = json.loads(Path("metrics/train.json").read_text())
-    assert metrics.get("temperature", 1) != 1 or "temperature" not in str(settings)
+    (facts,) = metrics["training"]
+    assert facts.get("temperature", 1) != 1 or "temperature" not in str(settings)

@@ -24,7 +24,8 @@ def test_what_train_writes(trained: Path) -> None:
     assert [float(row["learning_rate"]) for row in history] == pytest.approx([rate, rate / 2])
     metrics = json.loads((trained / "metrics/train.json").read_text())
     assert metrics["val_accuracy"] == float(history[-1]["val_accuracy"])
-    assert metrics["sizes"][0]["images"] == 400
+    assert "epochs_left" not in metrics
+    assert metrics["training"][0]["images"] == 400
     (environment,) = metrics["environment"]
     assert environment["tensorflow"] == tf.__version__
     assert environment["threads"] == len(os.sched_getaffinity(0))

@@ -25,7 +25,7 @@ Tells which of {count} classes a square image of {side} x {side} pixels shows.
 views of an image: {augmentation} |
 | one view of each | {accuracy_without_tta:.2%} |
 | mean over the classes | {balanced_accuracy:.2%} (balanced accuracy) |
-| expected calibration error | {expected_calibration_error:.2%} |
+| expected calibration error | {calibration_error:.2%} |
 | made with | {environment} |
 
 ## In Keras
@@ -56,7 +56,7 @@ def model_card(
     Args:
         params: by which the model was trained and measured.
         dataset: that it is for.
-        metrics: of the test images, by the names in metrics/evaluate.json.
+        metrics: of the test images, and their details, by the names in metrics/evaluate.json.
         per_class: the scores of each class, likewise.
 
     Raises:
@@ -64,8 +64,7 @@ def model_card(
     """
     try:
         trained = json.loads(TRAIN_METRICS.read_text(encoding="utf-8"))
-        sizes, environment = trained["sizes"][0], trained["environment"][0]
-        facts = {"epochs": trained["epochs"], **sizes}
+        (facts,), (environment,) = trained["training"], trained["environment"]
     except (OSError, ValueError, LookupError, TypeError):
         told = f"{TRAIN_METRICS}: missing or damaged; `git checkout metrics` may bring it back"
         raise UserError(f"{told}, `dvc repro --force train` makes it") from None
