@@ -14,7 +14,7 @@ from dvc.repo import Repo
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("fetch", "preprocess", "train", "evaluate", "plots")
 # What a user runs besides the pipeline: python -m tools.NAME.
-TOOLS = ("compare", "export", "page", "predict", "schema", "sweep")
+TOOLS = (*sorted(path.stem for path in (ROOT / "tools").glob("[!_]*.py")), "sweep")
 
 # Many steps an epoch, so that the end is far when the first checkpoint is there.
 SLOW_EPOCHS = 3

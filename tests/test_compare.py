@@ -45,6 +45,7 @@ def project(tmp_path: Path) -> Project:
     project.dvc("init", "--quiet", "--subdir")
     repository.commit("Without predictions")
     repository.git("tag", "empty")
+    (project.folder / "params.yaml").write_text("seed: 0\n")
     write_table(project.folder, FIRST)
     repository.commit("With predictions")
     write_table(project.folder, SECOND)
@@ -105,3 +106,18 @@ def test_predictions_of_another_model_are_refused(project: Project, call_stage: 
     lock.unlink()
     refused = call_stage("compare", project.folder, "HEAD")
     assert_refused(refused, f"{PREDICTIONS} of HEAD: ", "`dvc exp apply HEAD` and `dvc repro`")
+
+
+def test_settings_of_several_seeds(project: Project, call_stage: Stage) -> None:
+    for seed in (1, 2):
+        (project.folder / "params.yaml").write_text(f"seed: {seed}\n")
+        write_table(project.folder, np.roll(FIRST, seed))
+        project.commit(f"Seed {seed}")
+    compare = partial(call_stage, "compare", project.folder)
+    first, second, last = compare("HEAD,HEAD~1", "HEAD,HEAD~2").stdout.splitlines()
+    for line in (first, second):
+        assert line.endswith("  80.00%, 2 seeds, 80.00% to 80.00%")
+    assert last.startswith("difference: +0.00 points, ")
+    assert last.endswith(", 2 seeds each: not significant at the 5 % level")
+    assert_refused(compare("HEAD,HEAD", "HEAD~1"), "HEAD,HEAD: seeds 2, 2; ")
+    assert_refused(compare("HEAD,HEAD~1", "HEAD~2"), "HEAD~2: one training; ")

@@ -56,7 +56,7 @@ def wait_for(happened: Callable[[], object], process: subprocess.Popen[str]) -> 
 
 
 def stop(command: tuple[str, ...], folder: Path, number: signal.Signals) -> tuple[int, str, str]:
-    """Send a signal to a command and all that it started, once an epoch and its results are there."""
+    """Send a signal to a command and all that it started, once an epoch has results."""
     process = subprocess.Popen(
         command,
         cwd=folder,

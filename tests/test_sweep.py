@@ -150,7 +150,8 @@ def test_finished(project: Project, finished: Run) -> None:
     counted, head, best, worse, hint = finished.stdout.splitlines()[-5:]
     assert counted == "2 done, 1 failed, 1 lost"
     # The best one first; the command that brings it.
-    assert head.split() == ["val_loss", "experiment", RATE]
+    assert head.split() == ["val_loss", "experiment", "kernel_learning_rate"]
+    assert max(map(len, (head, best, worse))) <= 80
     assert float(best.split()[0]) < float(worse.split()[0])
     assert best.split()[2] == "0.1"
     assert hint == (

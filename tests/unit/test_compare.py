@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest, norm
 
-from tools.compare import difference
+from tools.compare import LEVEL, difference, difference_of_settings
 
 
 @pytest.mark.parametrize(
@@ -24,12 +24,75 @@ def test_difference_of_two_models(first: int, second: int, both: int, neither: i
     half = norm.ppf(0.975) * np.sqrt(((first + second) / count - d**2) / count)
     p = binomtest(first, first + second).pvalue
     lines = difference(one.astype(bool), two.astype(bool))
-    assert lines[0] == f"difference: {d:+.2%}, 95 % interval {d - half:+.2%} to {d + half:+.2%}"
+    assert [*map(float, re.findall(r"[+-][\d.]+", lines[0]))] == pytest.approx(
+        [100 * d, 100 * (d - half), 100 * (d + half)], abs=0.005001
+    )
     assert [*map(int, re.findall(r"\d+", lines[1]))] == [first, second]
-    verdict = "more" if p < 0.05 else "no more"
-    assert lines[2] == f"McNemar's test: p = {p:.2g}, {verdict} than chance explains at 5 %"
+    assert f"p = {p:.2g}, " in lines[2]
+    assert ("not significant" in lines[2]) == (p >= 0.05)
 
 
 def test_models_that_are_right_and_wrong_on_the_same_images() -> None:
     right = pd.Series([True, False])
     assert difference(right, right)[-1] == "both are right and wrong on the same images"
+
+
+def answers(
+    generator: np.random.Generator, seeds: int, easy: np.ndarray, better: float = 0.0
+) -> np.ndarray:
+    """Return whether so many trainings are right about images: bool (seeds, images).
+
+    How well a training does, and how it does on an image, differ by chance.
+    """
+    luck = 0.05 * generator.standard_normal((seeds, 1)) + 0.3 * generator.standard_normal(len(easy))
+    return generator.random((seeds, len(easy))) < 1 / (1 + np.exp(-easy - luck - better))
+
+
+@pytest.mark.parametrize(("seeds", "paired"), [(2, False), (3, False), (3, True), (6, True)])
+def test_settings_without_a_difference_are_seldom_called_different(
+    seeds: int, paired: bool
+) -> None:
+    """Some 50 of 1,000 pairs; so many of an exact test are 30 to 70 in all but 1 of 250 runs."""
+    generator, different = np.random.default_rng(0), 0
+    for _ in range(1000):
+        easy = 3.5 + 2.5 * generator.standard_normal(2000)
+        first, second = (answers(generator, seeds, easy) for _ in "ab")
+        _, low, high = difference_of_settings(first, second, paired)
+        different += not low <= 0 <= high
+    assert 15 <= different <= 70
+
+
+def test_looking_until_sure_keeps_the_level() -> None:
+    """Four looks, each at a quarter of the level."""
+    generator, different = np.random.default_rng(1), 0
+    for _ in range(1000):
+        easy = 3.5 + 2.5 * generator.standard_normal(2000)
+        first, second = (answers(generator, 12, easy) for _ in "ab")
+        for count in (3, 6, 9, 12):
+            _, low, high = difference_of_settings(first[:count], second[:count], True, LEVEL / 4)
+            if not low <= 0 <= high:
+                different += 1
+                break
+    assert 5 <= different <= 60
+
+
+def test_the_better_setting_is_found() -> None:
+    generator = np.random.default_rng(2)
+    easy = 3.5 + 2.5 * generator.standard_normal(10_000)
+    first, second = answers(generator, 6, easy), answers(generator, 6, easy, 0.3)
+    middle, low, high = difference_of_settings(first, second, False)
+    assert middle == pytest.approx(second.mean() - first.mean())
+    assert 0 < low < middle < high
+    assert difference_of_settings(second, first, False) == pytest.approx((-middle, -high, -low))
+
+
+def test_the_interval_is_as_written_down() -> None:
+    """Two trainings each of four images, by hand; the seeds differ by no more than chance."""
+    first = np.array([[1, 0, 1, 0], [1, 1, 0, 0]], bool)
+    second = np.array([[1, 1, 1, 0], [0, 1, 1, 1]], bool)
+    middle, low, high = difference_of_settings(first, second, False)
+    by_image = np.array([-0.5, 0.5, 0.5, 0.5])
+    assert middle == by_image.mean() == 0.25
+    # Both trainings of a setting have as many right, so the images alone spread.
+    half = norm.ppf(0.975) * np.sqrt(by_image.var(ddof=1) / 4)
+    assert (low, high) == pytest.approx((0.25 - half, 0.25 + half))

@@ -24,6 +24,7 @@ from dvc.repo import Repo
 from filelock import FileLock, Timeout
 
 from pipeline.common.shell import UserError, one_line, run
+from tools.experiments import short_names
 from tools.sweep import trial
 from tools.sweep.space import TRIALS, Space, parse_space, plan, progress
 from tools.sweep.trial import Source, Values, experiment, line, written
@@ -207,6 +208,7 @@ def show(source: Source, done: list[tuple[float, str, Values]]) -> None:
     rows = [{source.metric: result, "experiment": name} | values for result, name, values in done]
     lowest = source.mode == "min"
     table = pd.DataFrame(rows).sort_values(source.metric, ascending=lowest, kind="stable")
+    table = table.rename(columns=short_names([*table.columns[2:]]))
     fixed = [key for key in table.columns[2:] if table[key].nunique() == 1]
     shown = table.drop(columns=fixed).head(BEST)
     print(shown.to_string(index=False, formatters=dict.fromkeys(shown.columns[2:], written)))

@@ -137,6 +137,8 @@ def tune_all(source: Source, space: Space, state: Progress, options: Namespace) 
             at_once = min(fitting, options.jobs or fitting, state.left)
             each = f"--cpus {needed['cpu']:g} --gpus {needed['gpu']:g}"
             told = f"{state.left} to run, {at_once} at once, each with {each}"
+            if not options.address:
+                told += "\n`python -m tools.experiments --live` shows how far they are"
             print(told, file=sys.__stdout__, flush=True)
             # With a GPU, a trial shares the machine's processors with others.
             own = 0 if needed["gpu"] else int(needed["cpu"])

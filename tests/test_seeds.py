@@ -1,0 +1,114 @@
+"""Trainings that differ by the seed alone, in a project whose training is a formula."""
+
+import json
+import re
+
+import pytest
+from filelock import FileLock
+
+from tests.project import Project, Run, Stage, assert_refused, run
+
+PARAMS = "seed: 0\nrate: 1\nrecipe: small\nrecipes: {small: {epochs: 1}, other: {epochs: 9}}\n"
+PIPELINE = """
+stages:
+  all:
+    cmd: python train.py
+    params: [seed, rate]
+    outs: [plots/predictions.csv: {cache: false}]
+    metrics: [metrics/train.json: {cache: false}, metrics/evaluate.json: {cache: false}]
+"""
+# Right are 300 of 500 images with a rate of 1 and 400 with 2, a few more or less for each seed.
+TRAINING = """
+import json
+from pathlib import Path
+import yaml
+params = yaml.safe_load(Path("params.yaml").read_text())
+right = 200 + 100 * params["rate"] + params["seed"]
+for folder in ("metrics", "plots"):
+    Path(folder).mkdir(exist_ok=True)
+rows = [f"{i},cat,{'cat' if (i * 7 + params['seed']) % 500 < right else 'dog'}" for i in range(500)]
+Path("plots/predictions.csv").write_text("\\n".join(["index,actual,predicted", *rows]))
+Path("metrics/train.json").write_text(json.dumps({"val_accuracy": right / 1000}))
+Path("metrics/evaluate.json").write_text(json.dumps({"accuracy": right / 500}))
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = Project(tmp_path_factory.mktemp("seeds"))
+    files = {"params.yaml": PARAMS, "dvc.yaml": PIPELINE, "train.py": TRAINING}
+    for name, text in files.items():
+        (project.folder / name).write_text(text)
+    project.git("init", "--quiet", "--initial-branch=main")
+    project.git("config", "user.name", "Test")
+    project.git("config", "user.email", "test@example.com")
+    project.dvc("init", "--quiet")
+    project.dvc("repro")
+    project.commit("Start")
+    return project
+
+
+@pytest.fixture(scope="module")
+def sure(project: Project) -> Run:
+    """Return how a comparison ended that trains more seeds until it is sure."""
+    command = ["python", "-m", "tools.compare", "rate=1", "rate=2", "--until-sure"]
+    return run(command, project.folder)
+
+
+def test_it_ends_as_soon_as_it_is_sure(sure: Run) -> None:
+    assert sure.returncode == 0, sure.stderr
+    assert len(re.findall("^sweep-.*: 6 trials of all stages", sure.stdout, re.M)) == 1
+    last = sure.stdout.splitlines()[-1]
+    assert re.fullmatch(
+        r"rate=2 is better by 20\.00 points, 98\.75 % interval .*, 3 seeds each", last
+    )
+
+
+def test_seeds_are_one_row(project: Project, sure: Run, call_stage: Stage) -> None:
+    assert sure.returncode == 0
+    shown = call_stage("experiments", project.folder).stdout.splitlines()
+    assert shown[0].split() == [
+        *("experiment", "n", "val_accuracy", "lowest", "highest", "accuracy", "rate")
+    ]
+    assert [row.split()[1:] for row in shown[1:]] == [
+        ["3", "0.4010", "0.4000", "0.4020", "0.8020", "2"],
+        ["3", "0.3010", "0.3000", "0.3020", "0.6020", "1"],
+    ]
+    rows = json.loads(call_stage("experiments", project.folder, "--json").stdout)
+    assert [row["accuracy"] for row in rows] == [0.802, 0.602]
+    table = call_stage("experiments", project.folder, "--csv").stdout
+    assert table.startswith("experiment,n,val_accuracy,lowest,highest,accuracy,rate,")
+
+
+def test_a_value_stands_for_its_experiments(project: Project, sure: Run, call_stage: Stage) -> None:
+    assert sure.returncode == 0
+    first, second, last = call_stage(
+        "compare", project.folder, "rate=2", "rate=1"
+    ).stdout.splitlines()
+    assert first == "rate=2  80.20%, 3 seeds, 80.00% to 80.40%"
+    assert second == "rate=1  60.20%, 3 seeds, 60.00% to 60.40%"
+    assert last.startswith("rate=2 is better by 20.00 points, 95 % interval -")
+    for text, says in {"rate=3": "`dvc exp run -S rate=3`", "size=1": "no such parameter"}.items():
+        assert_refused(call_stage("compare", project.folder, text, "rate=1"), text, says)
+
+
+def test_a_running_trial_is_listed(project: Project, call_stage: Stage) -> None:
+    """While its clone is in use; what a stopped sweep left is not."""
+    clone = project.folder / ".dvc/tmp/sweeps/sweep-abc/sweep-abc-1"
+    (clone / "metrics").mkdir(parents=True)
+    (clone / "params.yaml").write_text(PARAMS.replace("rate: 1", "rate: 7"))
+    (clone / "metrics/train.json").write_text('{"val_accuracy": 0.9, "epochs_left": 4}')
+    assert "sweep-abc-1" not in call_stage("experiments", project.folder).stdout
+    with FileLock(f"{clone}.lock"):
+        shown = call_stage("experiments", project.folder).stdout.splitlines()
+    assert shown[1].split() == [
+        "sweep-abc-1",
+        "1",
+        "0.9000",
+        "0.9000",
+        "0.9000",
+        "7",
+        "4",
+        "epochs",
+        "left",
+    ]
