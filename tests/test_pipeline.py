@@ -88,9 +88,9 @@ def test_failed_stage_names_the_key_and_loses_nothing(project: Project) -> None:
     assert result.returncode != 0
     line = "error: params.yaml: recipes.airbench_small.epochs = 0: "
     assert sum(text.startswith(line) for text in result.stderr.splitlines()) == 1
-    # As docs/changing.md says; metrics and tables are Git's.
-    project.git("checkout", ".")
-    project.dvc("checkout")
+    assert "with the edit undone, `dvc repro` brings the results back" in result.stderr
+    project.git("checkout", "params.yaml")
+    assert project.repro() == set()
     assert (project.folder / "models/model.keras").read_bytes() == model
     assert project.git("status", "--porcelain", "--untracked-files=no") == ""
 

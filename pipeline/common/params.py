@@ -1,6 +1,7 @@
 """Reads params.yaml, and says in one line what is wrong with it."""
 
 import difflib
+import os
 from collections.abc import Iterable
 from typing import Any, get_args, get_origin
 
@@ -25,7 +26,10 @@ def read_params() -> Params:
     try:
         return Params.model_validate(document)
     except ValidationError as error:
-        raise UserError(f"{PARAMS}: {explain(error)}") from None
+        # DVC has removed the results before it started the stage. An experiment has none to lose.
+        is_repro = "DVC_STAGE" in os.environ and "DVC_EXP_NAME" not in os.environ
+        undo = "; with the edit undone, `dvc repro` brings the results back" if is_repro else ""
+        raise UserError(f"{PARAMS}: {explain(error)}{undo}") from None
 
 
 def read_document() -> dict[str, Any]:
