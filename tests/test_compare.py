@@ -109,15 +109,16 @@ def test_predictions_of_another_model_are_refused(project: Project, call_stage: 
 
 
 def test_settings_of_several_seeds(project: Project, call_stage: Stage) -> None:
-    for seed in (1, 2):
+    for seed in (1, 2, 3):
         (project.folder / "params.yaml").write_text(f"seed: {seed}\n")
         write_table(project.folder, np.roll(FIRST, seed))
         project.commit(f"Seed {seed}")
     compare = partial(call_stage, "compare", project.folder)
-    first, second, last = compare("HEAD,HEAD~1", "HEAD,HEAD~2").stdout.splitlines()
+    several = "HEAD,HEAD~1,HEAD~2"
+    first, second, last = compare(several, "HEAD,HEAD~1,HEAD~3").stdout.splitlines()
     for line in (first, second):
-        assert line.endswith("  80.00%, 2 seeds, 80.00% to 80.00%")
+        assert line.endswith("  80.00%, 3 seeds, 80.00% to 80.00%")
     assert last.startswith("difference: +0.00 points, ")
-    assert last.endswith(", 2 seeds each: not significant at the 5 % level")
-    assert_refused(compare("HEAD,HEAD", "HEAD~1"), "HEAD,HEAD: seeds 2, 2; ")
-    assert_refused(compare("HEAD,HEAD~1", "HEAD~2"), "HEAD~2: one training; ")
+    assert last.endswith(", 3 seeds each: not significant at the 5 % level")
+    assert_refused(compare("HEAD,HEAD", "HEAD~1"), "HEAD,HEAD: seeds 3, 3; ")
+    assert_refused(compare(several, "HEAD~3"), "3 and 1 trainings; ")

@@ -28,10 +28,10 @@ PATIENCE = 300  # Seconds.
 def project(
     reproduced: Callable[[Path], Project], tmp_path_factory: pytest.TempPathFactory
 ) -> Project:
-    """Return a project with a sweep of four, and one that failed, run by two workers."""
+    """Return a project with a sweep of two, and one that failed, run by two workers."""
     project = reproduced(tmp_path_factory.mktemp("sweep"))
     queue = ["exp", "run", "--queue", "evaluate"]
-    project.dvc(*queue, "-S", f"{BINS}=choice(5,20)", "-S", f"{TTA}=choice(none,flip)")
+    project.dvc(*queue, "-S", f"{BINS}=5", "-S", f"{TTA}=choice(none,flip)")
     project.dvc(*queue, "--name", "wrong", "-S", f"{RATE}=-1")
     project.dvc("queue", "start", "--jobs", WORKERS)
     end = time.monotonic() + PATIENCE
@@ -60,11 +60,8 @@ def shown(project: Project) -> list[dict[str, str]]:
 def test_sweep(project: Project) -> None:
     rows = shown(project)
     finished = [row for row in rows if row["State"] != "Failed"]
-    assert len(finished) == 4
-    settings = {(int(row[BINS]), row[TTA]) for row in finished}
-    assert settings == {(bins, tta) for bins in (5, 20) for tta in ("none", "flip")}
+    assert {(row[BINS], row[TTA]) for row in finished} == {("5", "none"), ("5", "flip")}
     # Each result is of its own settings: the loss of its views, the error of its bins.
-    assert len({(row[TTA], row["log_loss"]) for row in finished}) == 2
     assert len({row["log_loss"] for row in finished}) == 2
     for row in finished:
         text = dvc.api.read("plots/predictions.csv", str(project.folder), rev=row["Experiment"])

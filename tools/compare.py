@@ -185,7 +185,8 @@ def difference_of_settings(
     Satterthwaite, "An approximate distribution of estimates of variance components", 1946.
 
     Args:
-        first: whether it is right, bool (trainings, images), at least two trainings.
+        first: whether it is right, bool (trainings, images), at least two trainings; of two that
+            are paired, the interval misses more often than it should.
         second: likewise, of the same images.
         paired: whether the n-th trainings of both have the same seed.
         level: how often the interval may miss, from 0 to 1.
@@ -206,7 +207,9 @@ def difference_of_settings(
         spread += variance**2 / (count - 1)
         of_both += (residual**2).sum() / ((count - 1) * (images - 1)) / (count * images)
     # What seeds and images do together is in the variance of the seeds and in that of the images.
-    total = by_image.var(ddof=1) / images + max(0, of_seeds - of_both)
+    # By chance, little may be left of both; half of that of the images is too low for any case.
+    of_images = by_image.var(ddof=1) / images
+    total = max(of_images + of_seeds - of_both, of_images / 2)
     freedom = total**2 / spread if spread else np.inf
     half = t.ppf(1 - level / 2, freedom) * total**0.5
     middle = float(by_image.mean())
@@ -296,8 +299,11 @@ def main() -> None:
     counts = len(first.seeds), len(second.seeds)
     if counts == (1, 1):
         print("\n".join(difference(first.right.iloc[:, 0], second.right.iloc[:, 0])))
-    elif 1 in counts:
-        raise UserError(f"{names[counts.index(1)]}: one training; two or more show how they spread")
+    elif min(counts) < SEEDS_AT_ONCE:
+        raise UserError(
+            f"{names[0]}, {names[1]}: {counts[0]} and {counts[1]} trainings; allowed are one each, "
+            f"or {SEEDS_AT_ONCE} or more, which show how they spread"
+        )
     else:
         print(verdict(names, (first, second), LEVEL).told)
 
