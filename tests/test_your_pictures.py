@@ -201,6 +201,11 @@ BAD = {
     "case only": (["a/1.png", "A/2.png"], [], "A, a"),
     "a class of training only": (["train/a/1.png", "train/b/2.png", "test/a/3.png"], [], "test/b"),
     "unreadable": (["a/1.png", "b/2.png"], ["b/3.png"], "own/b/3.png"),
+    "an unreadable class": (
+        [*(f"train/a/{i}.png" for i in range(150)), "test/a/1.png", "test/b/2.png"],
+        ["train/b/1.png"],
+        "own/train/b/1.png: .*no picture of its class",
+    ),
 }
 
 

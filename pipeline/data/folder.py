@@ -21,7 +21,7 @@ import psutil
 from joblib import Parallel, cpu_count, delayed
 
 from pipeline.common.config import Folder
-from pipeline.common.paths import DATA, PROCESSED
+from pipeline.common.paths import DATA, PARAMS, PROCESSED
 from pipeline.common.randomness import stream
 from pipeline.common.shell import UserError, check_room, one_line
 from pipeline.data.arrays import Dataset, Pictures, Split
@@ -74,7 +74,7 @@ def unpacked(path: Path) -> Iterator[Path]:
         yield path
         return
     if not path.exists():
-        raise UserError(f"dataset.path = {path}: no such folder or archive")
+        raise UserError(f"{PARAMS}: dataset.path = {path}: no such folder or archive")
     DATA.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=DATA) as folder:
         try:
@@ -83,7 +83,7 @@ def unpacked(path: Path) -> Iterator[Path]:
             # A full disk is no fault of the archive. Its readers raise whatever they come upon.
             if getattr(error, "errno", None):
                 raise
-            raise UserError(f"dataset.path = {path}: {one_line(error)}") from None
+            raise UserError(f"{PARAMS}: dataset.path = {path}: {one_line(error)}") from None
         root = Path(folder)
         # Most archives hold one folder, and in it what was packed.
         while len(inside := subfolders(root)) == 1 and subfolders(inside[0]):
@@ -135,12 +135,13 @@ def classes_in(params: Folder, place: Path) -> tuple[str, ...]:
     names = sorted(normalized(path.name) for path in subfolders(place))
     if absent := [name for name in params.classes or () if name not in names]:
         found = one_line(", ".join(names))
-        raise UserError(f"dataset.classes: no folder {absent[0]!r} in {place}; there are {found}")
+        where = f"{PARAMS}: dataset.classes"
+        raise UserError(f"{where}: no folder {absent[0]!r} in {place}; there are {found}")
     classes = tuple(params.classes or names)
     if not 2 <= len(classes) <= 256:
         raise UserError(
-            f"dataset.path = {params.path}: {len(classes)} folders in {place}; allowed are 2 to "
-            "256, one for each class"
+            f"{PARAMS}: dataset.path = {params.path}: {len(classes)} folders in {place}; allowed "
+            "are 2 to 256, one for each class"
         )
     lower = [name.casefold() for name in classes]
     if same := [name for name in classes if lower.count(name.casefold()) > 1]:
@@ -220,6 +221,9 @@ def read(listing: Listing, params: Folder) -> tuple[Split, list[Path]]:
     if len(reasons) > UNREADABLE_FRACTION * len(paths):
         some = "; ".join(told[:NAMED])
         raise UserError(f"{len(told):,} of {len(paths):,} pictures cannot be read: {some}")
+    if lost := set(labels) - set(labels[readable]):
+        first = paths[int(np.argmax(labels == min(lost)))]
+        raise UserError(f"{first}: {reasons[first]}; no picture of its class can be read")
     for line in told:
         print(f"warning: left out: {line}", file=sys.stderr)
     if reasons:
