@@ -1,16 +1,20 @@
 """DVC's pages of plots: what each chart draws, and the page in a browser without a network."""
 
+import io
 import json
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import vl_convert
+from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
+from sklearn.metrics import precision_recall_fscore_support
 
 from pipeline.evaluation.metrics import accuracy_with_interval
 from tests.project import ROOT, Project, assert_refused, default_params, run
@@ -18,6 +22,8 @@ from tests.project import ROOT, Project, assert_refused, default_params, run
 PREDICTIONS = "plots/predictions.csv"
 TABLES = ("calibration", "corruptions", "history", "predictions")
 FILES = [f"plots_{table}_csv" for table in TABLES]
+# These are drawn for each revision.
+SPLIT = ("confusion", "plots_predictions_csv")
 CHARTS = ["accuracy", "confusion", "f1", "loss", *FILES]
 IMAGES = [
     *("confusion", "corruptions", "history", "mistakes", "predictions", "reliability", "samples"),
@@ -25,7 +31,7 @@ IMAGES = [
 # Of a chart, the shapes that it draws of data, not axes, legends and background.
 MARKS = "g.mark-line path, g.mark-rect path, g.mark-symbol.role-mark path"
 DRAWN = f"""() => Object.fromEntries([...document.querySelectorAll('.vega-embed')].map(
-    chart => [chart.id, [...chart.querySelectorAll('{MARKS}')].filter(
+    chart => [chart.closest('body > div').id, [...chart.querySelectorAll('{MARKS}')].filter(
         mark => mark.getTotalLength() > 0).length]))"""
 SIZES = """() => Object.fromEntries([...document.images].map(
     image => [image.src.split('/').pop(), [image.naturalWidth, image.naturalHeight]]))"""
@@ -36,6 +42,17 @@ UNSEEN = """() => [...document.querySelectorAll('g.role-legend-symbol path')].fi
 # Images that reach out of the block of their plot.
 CUT = """() => [...document.images].filter(image => image.getBoundingClientRect().right >
     image.closest('body > div').getBoundingClientRect().right).map(image => image.src)"""
+# Charts that are not one under the other, or smaller than they were drawn.
+SQUEEZED = """() => [...document.querySelectorAll('.vega-embed')].filter((chart, _, [first]) =>
+    chart.offsetLeft != first.offsetLeft || chart.querySelector('svg.marks').clientWidth <
+    chart.querySelector('svg.marks').width.baseVal.value - 1).length"""
+# The colours of the page's writing, and of the lines that a chart draws of data.
+INKS = """() => [...new Set([
+    ...[...document.querySelectorAll('h1, p, td, caption')].map(e => getComputedStyle(e).color),
+    ...[...document.querySelectorAll('.marks g:not(.role-mark) > text, #f1 .role-mark text')].map(
+        e => getComputedStyle(e).fill),
+    ...[...document.querySelectorAll('.mark-line path, .role-legend-symbol path')].map(
+        e => getComputedStyle(e).stroke).filter(stroke => stroke != 'none')])]"""
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +97,21 @@ def rounded(value: str | float) -> float | str:
 
 def rows_of(table: pd.DataFrame, *columns: str) -> set[tuple[float | str, ...]]:
     return {tuple(map(rounded, row)) for row in table[[*columns]].itertuples(index=False)}
+
+
+def texts(page: Page, chart: str) -> list[float]:
+    """Return the numbers that stand at a chart's bars, or in its cells."""
+    found = page.locator(f"#{chart} .role-mark text").all_text_contents()
+    return sorted(float(text) for text in found if text)
+
+
+def contrast(*colours: NDArray[np.integer]) -> float:
+    """Return the contrast of two colours, as the Web Content Accessibility Guidelines have it."""
+    dark, light = sorted(
+        np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
+        for c in (colour / 255 for colour in colours)
+    )
+    return float((light + 0.05) / (dark + 0.05))
 
 
 def test_charts_draw_the_columns_that_their_axes_name(project: Project) -> None:
@@ -147,9 +179,8 @@ def test_page_is_drawn_without_a_network(
         "request", lambda r: None if r.url.startswith(("file:", "data:")) else wrong.append(r.url)
     )
     page.goto((tmp_path / "index.html").as_uri())
-    page.wait_for_function(
-        f"document.querySelectorAll('.vega-embed svg.marks').length == {len(CHARTS)}"
-    )
+    charts = len(CHARTS) + len(SPLIT) * (len(revisions) - 1)
+    page.wait_for_function(f"document.querySelectorAll('.vega-embed svg.marks').length == {charts}")
 
     drawn = page.evaluate(DRAWN)
     assert sorted(drawn) == CHARTS
@@ -172,6 +203,22 @@ def test_page_is_drawn_without_a_network(
         f"95 % interval {low} to {high}, 200 test images"
     )
     assert page.locator("header p").count() == len(revisions)
+    assert page.locator("table").count() == len(revisions)
+    lines = page.locator("table").first.locator("tr").all_inner_texts()[1:]
+    found = pd.DataFrame([line.split() for line in lines]).set_index(0).astype(float)
+    classes = sorted({*rows["actual"], *rows["predicted"]})
+    scores = precision_recall_fscore_support(
+        rows["actual"], rows["predicted"], labels=classes, zero_division=0
+    )
+    assert [*found.index] == classes
+    assert np.allclose(found, np.transpose(scores), rtol=0, atol=0.0005001)
+    if len(revisions) == 1:
+        per_class = json.loads((project.folder / "metrics/evaluate.json").read_text())["per_class"]
+        assert np.allclose(texts(page, "f1"), sorted(c["f1"] for c in per_class), atol=0.0005001)
+        assert len(texts(page, "plots_corruptions_csv")) == 5
+        shares = pd.crosstab(rows["actual"], rows["predicted"], normalize="index").to_numpy()
+        percent = np.floor(100 * shares + 0.5)
+        assert texts(page, "confusion") == sorted(percent[percent > 0])
     # A chart names revisions only where there are several; what a chart shows is there once.
     text = page.inner_text("body")
     assert text.count("workspace") > 1 if len(revisions) > 1 else text.count("workspace") == 1
@@ -182,5 +229,15 @@ def test_page_is_drawn_without_a_network(
         page.set_viewport_size({"width": width, "height": 1000})
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         assert page.evaluate(CUT) == []
+        if width == 400:
+            page.wait_for_function(f"({SQUEEZED})() == 0")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        with Image.open(io.BytesIO(page.locator("#f1 svg.marks").screenshot())) as image:
+            paper = np.array(image)[2, 2]
+        inks = [np.array(re.findall(r"\d+", ink)[:3], int) for ink in page.evaluate(INKS)]
+        # DVC's second colour has 2.7 on white.
+        assert min(contrast(ink, paper[:3]) for ink in inks) > 2.6
+        assert (paper[0] < 100) == (scheme == "dark")
     page.screenshot(path=tmp_path / "page.png", full_page=True)
     assert wrong == []
