@@ -273,7 +273,8 @@ def train(
             bar.clear()
             if epoch == first_epoch:
                 print("  ".join(f"{name:>7}" for name in told))
-            print("  ".join(f"{v:>{max(7, len(name))}}" for name, v in told.items()), flush=True)
+            line = "  ".join(f"{text:>{max(7, len(name))}}" for name, text in told.items())
+            print(line.rstrip(), flush=True)
             if not all(map(math.isfinite, row.values())):
                 raise UserError(f"{title}: the loss is not finite; try a lower learning_rate", 1)
             history.append(row | {"learning_rate": learning_rate})

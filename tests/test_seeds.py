@@ -102,4 +102,4 @@ def test_a_running_trial_is_listed(project: Project, call_stage: Stage) -> None:
     with FileLock(f"{clone}.lock"):
         shown = call_stage("experiments", project.folder).stdout.splitlines()
     assert shown[1].split()[:3] == ["sweep-abc-1", "1", "0.9000"]
-    assert shown[1].endswith(" 7 4 epochs left")
+    assert shown[1].endswith(" 7 4 left")

@@ -37,7 +37,7 @@ class Training:
 
     name: str  # A revision, or a trial that will be one.
     commit: str  # Whose code it ran.
-    state: str  # Empty when it has ended.
+    state: str  # Empty when it has ended; else, how many epochs are left, once it is known.
     params: dict[str, Any]  # By their dotted keys.
     metrics: dict[str, float]
 
@@ -90,7 +90,7 @@ def training_of(entry: dict[str, Any], commit: str, state: str = "success") -> T
     return Training(
         entry["name"] or entry["rev"][:7],
         commit,
-        told if left is None else f"{left} epochs left",
+        told if left is None else f"{left} left",
         flatten((data["params"].get(f"{PARAMS}") or {}).get("data") or {}),
         metrics,
     )
@@ -112,7 +112,7 @@ def running_trials(sweeps: Path) -> list[Training]:
             metrics = {}
         # Before the training starts, it is the commit's.
         left = metrics.pop("epochs_left", None)
-        state = "starts" if left is None else f"{left} epochs left"
+        state = "starts" if left is None else f"{left} left"
         params = flatten(YAML(typ="safe").load((clone / PARAMS).read_text()))
         results = {k: v for k, v in metrics.items() if left is not None and k == CHOSEN_BY}
         found.append(Training(clone.name, "sweep", state, params, results))
@@ -163,7 +163,8 @@ def short_names(keys: list[str]) -> dict[str, str]:
     for key in keys:
         parts = key.split(".")
         ends = (".".join(parts[n:]) for n in reversed(range(len(parts))))
-        names[key] = next(e for e in ends if sum(f".{k}".endswith(f".{e}") for k in keys) == 1)
+        alone = (e for e in ends if sum(f".{k}".endswith(f".{e}") for k in keys) == 1)
+        names[key] = next(alone, key)
     return names
 
 

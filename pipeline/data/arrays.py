@@ -4,6 +4,8 @@ data/processed/{train,validation,test}/{images,labels}.npy and data/processed/da
 """
 
 import json
+import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -72,19 +74,21 @@ def save(split: str, images: np.ndarray, labels: np.ndarray) -> None:
         images: uint8 (n, side, side, 3), 0 to 255; stored as float32 in [0, 1].
         labels: uint8 (n,), indices of classes; stored as they are.
     """
-    shapes = {"images": (images, np.dtype(np.float32)), "labels": (labels, labels.dtype)}
-    for name, (array, dtype) in shapes.items():
-        path = PROCESSED / split / f"{name}.npy"
-        size = array.size * dtype.itemsize
-        header = {"descr": dtype.str, "fortran_order": False, "shape": array.shape}
-        with replacing(path, size) as unfinished, unfinished.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            # A float32 copy of all images would take four times their memory.
-            for first in range(0, len(array), CHUNK):
-                chunk = array[first : first + CHUNK]
-                if name == "images":
-                    chunk = np.divide(chunk, np.float32(255), dtype=np.float32)
-                file.write(chunk.tobytes())
+    # A float32 copy of all images would take four times their memory.
+    parts = (images[first : first + CHUNK] for first in range(0, len(images), CHUNK))
+    chunks = (np.divide(part, np.float32(255), dtype=np.float32) for part in parts)
+    write_array(PROCESSED / split / "images.npy", images.shape, np.float32, chunks)
+    write_array(PROCESSED / split / "labels.npy", labels.shape, np.uint8, [labels])
+
+
+def write_array(path: Path, shape: tuple, dtype: type, chunks: Iterable[np.ndarray]) -> None:
+    descr = np.dtype(dtype)
+    header = {"descr": descr.str, "fortran_order": False, "shape": shape}
+    size = math.prod(shape) * descr.itemsize
+    with replacing(path, size) as unfinished, unfinished.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for chunk in chunks:
+            file.write(chunk.tobytes())
 
 
 def load(split: str) -> tuple[np.ndarray, np.ndarray]:

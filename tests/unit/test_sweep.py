@@ -17,6 +17,7 @@ from dvc.utils.hydra import get_hydra_sweeps
 
 from pipeline.common.shell import UserError
 from tests.project import ROOT
+from tools.experiments import short_names
 from tools.sweep import __main__ as sweep
 from tools.sweep import space, trial, tuning
 from tools.sweep.space import note, parse_space, progress
@@ -174,6 +175,18 @@ def test_the_best_is_the_highest_unless_it_is_a_loss(capsys: pytest.CaptureFixtu
         assert head.split() == [metric, "experiment", "seed"]
         assert first.split()[1] == best
         assert hint.startswith(f"`dvc exp apply {best}` brings the best one")
+
+
+@pytest.mark.parametrize(
+    ("keys", "short"),
+    [
+        (["a.b.c", "d"], ["c", "d"]),
+        (["a.x.c", "a.y.c", "b.y.c"], ["x.c", "a.y.c", "b.y.c"]),
+        (["c", "a.c", "a.bc"], ["c", "a.c", "bc"]),
+    ],
+)
+def test_names_are_as_short_as_they_can_be(keys: list[str], short: list[str]) -> None:
+    assert [*short_names(keys).values()] == short
 
 
 def test_no_trial_alone() -> None:

@@ -453,7 +453,7 @@ def test_a_line_an_epoch_and_a_bar_of_the_whole(
     assert head.split() == columns
     number = r"\d\.\d{4}"
     assert re.fullmatch(rf" +1/2( +{number}){{4}} +5.0 +01:00", first)
-    assert re.fullmatch(rf" +2/2( +{number}){{4}} +5.0 *", second)
+    assert re.fullmatch(rf" +2/2( +{number}){{4}} +5.0", second)
     assert len(head) == len(first) <= 80
     shown = re.findall(r"epoch (\d)/2: +(\d+)%", terminal.getvalue())
     assert [*dict.fromkeys(shown)] == [
