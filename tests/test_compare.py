@@ -122,3 +122,6 @@ def test_settings_of_several_seeds(project: Project, call_stage: Stage) -> None:
     assert last.endswith(", 3 seeds each: not significant at the 5 % level")
     assert_refused(compare("HEAD,HEAD", "HEAD~1"), "HEAD,HEAD: seeds 3, 3; ")
     assert_refused(compare(several, "HEAD~3"), "3 and 1 trainings; ")
+    # The same trainings in another order are the same setting.
+    *_, last = compare(several, "HEAD~2,HEAD,HEAD~1").stdout.splitlines()
+    assert last.startswith("difference: +0.00 points, 95 % interval -2.45 to +2.45, ")

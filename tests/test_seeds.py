@@ -2,6 +2,11 @@
 
 import json
 import re
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -88,8 +93,18 @@ def test_a_value_stands_for_its_experiments(project: Project, sure: Run, call_st
     assert first == "rate=2  80.20%, 3 seeds, 80.00% to 80.40%"
     assert second == "rate=1  60.20%, 3 seeds, 60.00% to 60.40%"
     assert last.startswith("rate=2 is better by 20.00 points, 95 % interval -")
-    for text, says in {"rate=3": "`dvc exp run -S rate=3`", "size=1": "no such parameter"}.items():
+    wrong = {
+        "rate=3": "`dvc exp run -S rate=3`",
+        "size=1": "no such parameter",
+        "rate=[": "not valid YAML",
+        "rate=true": "no tested training",
+        "seed=1": "several seeds",
+    }
+    for text, says in wrong.items():
         assert_refused(call_stage("compare", project.folder, text, "rate=1"), text, says)
+    for text in ("rate=1.0", "recipe=small"):
+        refused = call_stage("compare", project.folder, "rate=1", text, "--until-sure")
+        assert_refused(refused, "--until-sure: ", "two values of the same parameter")
 
 
 def test_a_running_trial_is_listed(project: Project, call_stage: Stage) -> None:
@@ -103,3 +118,40 @@ def test_a_running_trial_is_listed(project: Project, call_stage: Stage) -> None:
         shown = call_stage("experiments", project.folder).stdout.splitlines()
     assert shown[1].split()[:3] == ["sweep-abc-1", "1", "0.9000"]
     assert shown[1].endswith(" 7 4 left")
+
+
+def test_what_belongs_to_another_training_is_no_result(
+    project: Project, call_stage: Stage, tmp_path: Path
+) -> None:
+    """A value that was committed before it was run, unfinished epochs, a failed experiment."""
+    copy = Project(shutil.copytree(project.folder, tmp_path / "copy", symlinks=True))
+    (copy.folder / "params.yaml").write_text(PARAMS.replace("rate: 1", "rate: 5"))
+    (row,) = rows_of(call_stage, copy, "workspace")
+    assert row["val_accuracy"] is row["accuracy"] is None
+    copy.git("commit", "--quiet", "--all", "--message", "Not run yet")
+    (row,) = rows_of(call_stage, copy, "main")
+    assert row["val_accuracy"] is row["accuracy"] is None
+    assert_refused(call_stage("compare", copy.folder, "HEAD~1", "HEAD"), "of HEAD: missing")
+    copy.dvc("exp", "run", "--queue", "--name", "wrong", "-S", "rate=none")
+    run(["dvc", "queue", "start"], copy.folder)
+    wait_until(lambda: rows_of(call_stage, copy, "wrong")[0]["state"] == "failed")
+    assert rows_of(call_stage, copy, "wrong")[0]["accuracy"] is None
+    copy.git("checkout", "--quiet", "HEAD~1")
+    (copy.folder / "metrics/train.json").write_text('{"val_accuracy": 0.9, "epochs_left": 2}')
+    (row,) = rows_of(call_stage, copy, "workspace")
+    assert (row["val_accuracy"], row["accuracy"], row["state"]) == (0.9, None, "stopped")
+    # Nothing runs, so it ends.
+    assert "stopped" in call_stage("experiments", copy.folder, "--live").stdout
+
+
+def rows_of(call_stage: Stage, project: Project, name: str) -> list[dict[str, Any]]:
+    rows = json.loads(call_stage("experiments", project.folder, "--json").stdout)
+    return [row for row in rows if row["experiment"] == name]
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    """Wait until something happens, a minute at most."""
+    end = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.5)

@@ -4,11 +4,14 @@
 DVC takes for one: a commit, a tag, a branch, the name of an experiment, `workspace`.
 
 A setting is several trainings that differ by the seed alone: revisions with commas between them, or
-KEY=VALUE, the last commit's experiments with this value of a parameter, all others as committed.
+KEY=VALUE, the trainings of the last commit and its experiments with this value of a parameter, all
+others as committed.
 """
 
 import argparse
+import json
 import math
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,44 +19,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import yaml
 from dvc.repo import Repo
 from dvc.repo.brancher import switch
-from scipy.stats import binomtest, norm, t
+from scipy.stats import binomtest, t
 
 from pipeline.common.paths import PARAMS, PREDICTIONS
 from pipeline.common.shell import UserError, one_line, run
 from pipeline.common.tables import parse_table
 from pipeline.evaluation.metrics import accuracy_with_interval
-from tools.experiments import trainings
+from tools.experiments import TESTED_BY, at, outdated, trainings, yaml_of
 
 # Of other revisions, nothing says which classes there are.
 COLUMNS = {"index": int, "actual": str, "predicted": str}
 LEVEL = 0.05
 SEEDS_AT_ONCE = 3
-
-
-def outdated(repo: Repo) -> set[str]:
-    """Return the files that, by DVC's lock, were made from others than those beside them.
-
-    Where an experiment has trained and not evaluated, these are the test results and figures of
-    the commit that it started from.
-    """
-    try:
-        # From the root, wherever in the project this runs.
-        lock = yaml.safe_load(repo.dvcfs.read_text("/dvc.lock"))
-    except FileNotFoundError:
-        return set()
-    stages = [*lock["stages"].values()]
-    made = {out["path"]: out.get("md5") for stage in stages for out in stage.get("outs", ())}
-    found: set[str] = set()
-    # What is made from them is outdated as well; no chain is longer than there are stages.
-    for _ in stages:
-        for stage in stages:
-            deps = {dep["path"]: dep.get("md5") for dep in stage.get("deps", ())}
-            if any(path in found or made.get(path, md5) != md5 for path, md5 in deps.items()):
-                found |= {out["path"] for out in stage.get("outs", ())}
-    return found
+PAIRS = 6
+LIMIT = 12
 
 
 @dataclass(frozen=True)
@@ -74,9 +55,10 @@ class Verdict(NamedTuple):
 
 def setting(text: str, seeds_below: float = math.inf) -> Setting:
     """Return what a revision, several, or KEY=VALUE stands for."""
-    key, is_value, value = text.partition("=")
-    names = of_value(key, value, seeds_below) if is_value else text.split(",")
-    seeds, columns = zip(*map(right, names), strict=True)
+    names = of_value(text, seeds_below) if "=" in text else text.split(",")
+    # In the order of the seeds, to which pairs belong.
+    found = sorted(map(right, names), key=lambda each: (str(type(each[0])), each[0]))
+    seeds, columns = zip(*found, strict=True)
     if not all(columns[0].index.equals(column.index) for column in columns):
         raise UserError(f"{text}: their test images differ")
     if len(set(seeds)) < len(seeds):
@@ -84,28 +66,50 @@ def setting(text: str, seeds_below: float = math.inf) -> Setting:
     return Setting([*seeds], pd.concat(columns, axis=1))
 
 
-def of_value(key: str, value: str, seeds_below: float) -> list[str]:
+def value_of(text: str, params: dict[str, Any]) -> tuple[str, Any]:
+    """Return the key and the value of KEY=VALUE.
+
+    Raises:
+        UserError: there is no such parameter, or the text is no value of one.
+    """
+    key, _, value = text.partition("=")
+    if key not in params:
+        raise UserError(f"{text}: no such parameter in {PARAMS}")
+    if key == "seed":
+        raise UserError(f"{text}: a setting has several seeds; name revisions instead")
+    if not value:
+        raise UserError(f"{text}: no value")
+    try:
+        return key, yaml_of(value)
+    except UserError as error:
+        raise UserError(f"{text}: {error}") from None
+
+
+def of_value(text: str, seeds_below: float) -> list[str]:
     """Return the trainings of the last commit with a value, one for each seed."""
-    found = trainings()
-    committed = found[0].params
-    if key not in committed:
-        raise UserError(f"{key}={value}: no such parameter in {PARAMS}")
-    wanted = committed | {key: yaml.safe_load(value)}
-    seeds = {
-        each.params["seed"]: each.name
-        for each in reversed(found)
-        if not each.state
-        and each.name != "workspace"
-        and {**each.params, "seed": None} == {**wanted, "seed": None}
-        and "accuracy" in each.metrics
-        and each.params["seed"] < seeds_below
-    }
-    if not seeds:
+    committed, *derived = trainings()
+    key, wanted = value_of(text, committed.params)
+    others = {**committed.params, key: None, "seed": None}
+    found = {}
+    # A commit's own training is taken where no experiment has its seed.
+    for each in (committed, *derived):
+        seed, value = each.params.get("seed"), each.params.get(key)
+        # In Python, 1 is True.
+        is_same = value == wanted and isinstance(value, bool) == isinstance(wanted, bool)
+        is_result = not each.state and each.name != "workspace" and TESTED_BY in each.metrics
+        is_near = {**each.params, key: None, "seed": None} == others
+        if is_same and is_result and is_near and isinstance(seed, int) and seed < seeds_below:
+            found[seed] = each
+    if not found:
+        how = shlex.join(["dvc", "exp", "run", "-S", text])
         raise UserError(
-            f"{key}={value}: no experiment of the last commit has it, test results, and all other "
-            f"parameters as committed; `dvc exp run -S {key}={value}` makes one"
+            f"{text}: no tested training of the last commit has it, with all other parameters as "
+            f"committed; `{how}` makes one"
         )
-    return [seeds[seed] for seed in sorted(seeds)]
+    if len({json.dumps(each.code, sort_keys=True) for each in found.values()}) > 1:
+        names = ", ".join(each.name for each in found.values())
+        raise UserError(f"{text}: {names} ran different code; name those to compare")
+    return [each.name for each in found.values()]
 
 
 def right(revision: str) -> tuple[Any, pd.Series]:
@@ -119,9 +123,12 @@ def right(revision: str) -> tuple[Any, pd.Series]:
         if not revision:
             raise ValueError("no name of a revision")
         with Repo() as repo, switch(repo, revision):
-            is_outdated = f"{PREDICTIONS}" in outdated(repo)
-            text = None if is_outdated else repo.dvcfs.read_text(f"/{PREDICTIONS}")
-            seed = yaml.safe_load(repo.dvcfs.read_text(f"/{PARAMS}"))["seed"]
+            # From the root, wherever in the project this runs.
+            read = repo.dvcfs.read_text
+            params = yaml_of(read(f"/{PARAMS}"))
+            has_lock = repo.dvcfs.exists("/dvc.lock")
+            lock = yaml_of(read("/dvc.lock"))["stages"] if has_lock else {}
+            text = None if f"{PREDICTIONS}" in outdated(lock, params) else read(f"/{PREDICTIONS}")
     except Exception as error:
         # Git, DVC and the file system each raise their own.
         raise UserError(f"{name}: {one_line(error)}") from None
@@ -133,7 +140,7 @@ def right(revision: str) -> tuple[Any, pd.Series]:
         )
     table = parse_table(text, name, COLUMNS)
     table["right"] = table["actual"] == table["predicted"]
-    return seed, table.set_index(["index", "actual"])["right"]
+    return at(params, "seed"), table.set_index(["index", "actual"])["right"]
 
 
 def summary(of: Setting) -> str:
@@ -155,20 +162,24 @@ def difference(first: pd.Series, second: pd.Series) -> list[str]:
 
     Only the images that one of them has right and the other wrong tell them apart. Were both as
     good, either would be right on half of these: McNemar, "Note on the sampling error of the
-    difference between correlated proportions or percentages", 1947, here in its exact form.
+    difference between correlated proportions or percentages", 1947, here in its exact form. The
+    interval is the one of Clopper and Pearson, which excludes zero just where the test says so.
     """
     only_first = int((first & ~second).sum())
     only_second = int((second & ~first).sum())
-    each = second.astype(int) - first.astype(int)
-    margin = norm.ppf(1 - LEVEL / 2) * each.std(ddof=0) / len(each) ** 0.5
+    either = only_first + only_second
+    if not either:
+        return ["both are right and wrong on the same images"]
+    test = binomtest(only_second, either)
+    p, ends = test.pvalue, test.proportion_ci(1 - LEVEL)
+    middle, low, high = (
+        points(either / len(first) * (2 * share - 1))
+        for share in (only_second / either, ends.low, ends.high)
+    )
     lines = [
-        f"difference: {points(each.mean())} points, 95 % interval "
-        f"{points(each.mean() - margin)} to {points(each.mean() + margin)}",
+        f"difference: {middle} points, 95 % interval {low} to {high}",
         f"right only in the first: {only_first}, only in the second: {only_second}",
     ]
-    if only_first + only_second == 0:
-        return [*lines, "both are right and wrong on the same images"]
-    p = binomtest(only_first, only_first + only_second).pvalue
     verdict = "significant" if p < LEVEL else "not significant"
     told = f"McNemar's test: p = {p:.2g}, {verdict} at the 5 % level"
     return [*lines, told, "one training each: another seed may change more than that"]
@@ -185,10 +196,10 @@ def difference_of_settings(
     Satterthwaite, "An approximate distribution of estimates of variance components", 1946.
 
     Args:
-        first: whether it is right, bool (trainings, images), at least two trainings; of two that
-            are paired, the interval misses more often than it should.
+        first: whether it is right, bool (trainings, images), at least two trainings.
         second: likewise, of the same images.
-        paired: whether the n-th trainings of both have the same seed.
+        paired: whether the n-th trainings of both have the same seed. Of fewer than six pairs, the
+            interval misses too often.
         level: how often the interval may miss, from 0 to 1.
 
     Returns:
@@ -207,9 +218,10 @@ def difference_of_settings(
         spread += variance**2 / (count - 1)
         of_both += (residual**2).sum() / ((count - 1) * (images - 1)) / (count * images)
     # What seeds and images do together is in the variance of the seeds and in that of the images.
-    # By chance, little may be left of both; half of that of the images is too low for any case.
+    # By chance, little may be left of both; half of that of the images is too low for any case. And
+    # where all answers are the same, no more is known than half an image.
     of_images = by_image.var(ddof=1) / images
-    total = max(of_images + of_seeds - of_both, of_images / 2)
+    total = max(of_images + of_seeds - of_both, of_images / 2, (0.5 / images) ** 2)
     freedom = total**2 / spread if spread else np.inf
     half = t.ppf(1 - level / 2, freedom) * total**0.5
     middle = float(by_image.mean())
@@ -219,12 +231,14 @@ def difference_of_settings(
 def verdict(names: tuple[str, str], both: tuple[Setting, Setting], level: float) -> "Verdict":
     """Say which of two settings is better, as far as their trainings show it."""
     first, second = both
+    paired = first.seeds == second.seeds and len(first.seeds) >= PAIRS
     middle, low, high = difference_of_settings(
-        first.right.to_numpy().T, second.right.to_numpy().T, first.seeds == second.seeds, level
+        first.right.to_numpy().T, second.right.to_numpy().T, paired, level
     )
     counts = sorted({len(first.seeds), len(second.seeds)})
     seeds = f"{counts[0]} seeds each" if len(counts) == 1 else "{} and {} seeds".format(*counts)
-    ends = f"{100 * (1 - level):.4g} % interval {points(low)} to {points(high)}, {seeds}"
+    each = "" if level == LEVEL else " at each look, 95 % in all"
+    ends = f"{100 * (1 - level):.4g} % interval {points(low)} to {points(high)}{each}, {seeds}"
     if low <= 0 <= high:
         told = f"difference: {points(middle)} points, {ends}: not significant at the 5 % level"
     elif low > 0:
@@ -245,21 +259,27 @@ def until_sure(names: tuple[str, str], enough: float, limit: int) -> None:
         enough: a difference that does not matter, as a fraction; 0: every one does.
         limit: so many seeds of each at most.
     """
-    (key, first), (other, second) = (name.partition("=")[::2] for name in names)
-    if not key == other or not first or not second:
-        raise UserError(f"--until-sure: found {' '.join(names)}; allowed is KEY=VALUE1 KEY=VALUE2")
+    params = trainings()[0].params
+    (key, first), (other, second) = (value_of(name, params) for name in names)
+    if key != other or first == second:
+        given = " ".join(names)
+        raise UserError(f"--until-sure: {given}: allowed are two values of the same parameter")
     looks = limit // SEEDS_AT_ONCE
     for look in range(looks):
         seeds = range(SEEDS_AT_ONCE * look, SEEDS_AT_ONCE * (look + 1))
-        values = [f"seed={','.join(map(str, seeds))}", f"{key}={first},{second}"]
-        command = [sys.executable, "-m", "tools.sweep", "-S", values[0], "-S", values[1]]
-        if code := subprocess.run(command).returncode:
+        of_both = f"{key}={','.join(name.partition('=')[2] for name in names)}"
+        sets = ["-S", f"seed={','.join(map(str, seeds))}", "-S", of_both]
+        command = [sys.executable, "-m", "tools.sweep", *sets]
+        if code := subprocess.run(command, cwd=Repo.find_root()).returncode:
             # It has said why.
             sys.exit(code)
         both = setting(names[0], seeds.stop), setting(names[1], seeds.stop)
         found = verdict(names, both, LEVEL / looks)
         print(found.told, flush=True)
-        if not found.low <= 0 <= found.high or -enough < found.low <= found.high < enough:
+        if not found.low <= 0 <= found.high:
+            return
+        if -enough < found.low <= found.high < enough:
+            print(f"the difference is less than {100 * enough:g} points")
             return
     print(f"not sure after {SEEDS_AT_ONCE * looks} seeds each")
 
@@ -293,17 +313,17 @@ def main() -> None:
             f"{PREDICTIONS}: {len(first.right)} and {len(second.right)} test images; the same are "
             "needed, by index and class"
         )
-    width = max(map(len, names))
-    for name, each in zip(names, (first, second), strict=True):
-        print(f"{name:{width}}  {summary(each)}")
     counts = len(first.seeds), len(second.seeds)
-    if counts == (1, 1):
-        print("\n".join(difference(first.right.iloc[:, 0], second.right.iloc[:, 0])))
-    elif min(counts) < SEEDS_AT_ONCE:
+    if counts != (1, 1) and min(counts) < SEEDS_AT_ONCE:
         raise UserError(
             f"{names[0]}, {names[1]}: {counts[0]} and {counts[1]} trainings; allowed are one each, "
             f"or {SEEDS_AT_ONCE} or more, which show how they spread"
         )
+    width = max(map(len, names))
+    for name, each in zip(names, (first, second), strict=True):
+        print(f"{name:{width}}  {summary(each)}")
+    if counts == (1, 1):
+        print("\n".join(difference(first.right.iloc[:, 0], second.right.iloc[:, 0])))
     else:
         print(verdict(names, (first, second), LEVEL).told)
 

@@ -7,22 +7,27 @@ highest val_accuracy. Beside them stand the parameters by which rows differ.
 import argparse
 import json
 import shutil
+import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.utils.flatten import flatten
 from filelock import FileLock, Timeout
 from rich.live import Live
+from rich.text import Text
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
-from pipeline.common.paths import EVALUATE_METRICS, MODEL, PARAMS, TRAIN_METRICS
-from pipeline.common.shell import UserError, one_line, run
+from pipeline.common.paths import PARAMS, TRAIN_METRICS
+from pipeline.common.shell import Interrupted, UserError, one_line, run
 from tools.sweep.trial import written
 
 # Of the validation images, by which one chooses, and of the test images.
@@ -36,8 +41,8 @@ class Training:
     """What one seed gave."""
 
     name: str  # A revision, or a trial that will be one.
-    commit: str  # Whose code it ran.
-    state: str  # Empty when it has ended; else, how many epochs are left, once it is known.
+    state: str  # Empty when it has ended; `N left` are the epochs of one that runs.
+    code: dict[str, Any]  # The digests of what it ran and read, by their paths.
     params: dict[str, Any]  # By their dotted keys.
     metrics: dict[str, float]
 
@@ -45,13 +50,17 @@ class Training:
     def setting(self) -> str:
         """Return all that may differ between two trainings, but for the seed."""
         others = {key: value for key, value in self.params.items() if key != "seed"}
-        return json.dumps([self.commit, self.state, others], sort_keys=True, default=str)
+        return json.dumps([self.code, self.state, others], sort_keys=True, default=str)
+
+
+def runs(state: str) -> bool:
+    return state in ("running", "starts") or state.endswith(" left")
 
 
 def trainings(commits: int = 1, all_commits: bool = False) -> list[Training]:
     """Return the trainings of so many last commits, of their experiments and of running trials.
 
-    The workspace is one of them where its results are not the last commit's.
+    The last commit comes first. The workspace is one of them where its results are not that one's.
 
     Raises:
         UserError: this is no project of DVC, or has no commit.
@@ -62,38 +71,112 @@ def trainings(commits: int = 1, all_commits: bool = False) -> list[Training]:
             root = Path(repo.root_dir)
     except DvcException as error:
         raise UserError(one_line(error)) from None
+    if len(shown) < 2:
+        raise UserError("no commit yet, which experiments are derived from")
     workspace, *committed = (entry.dumpd() for entry in shown)
     found = []
     for entry in committed:
-        found.append(training_of(entry, entry["rev"]))
+        found.append(training_of(entry, root))
         for experiment in entry["experiments"] or ():
-            state = (experiment["executor"] or {}).get("state", "success")
+            state = (experiment["executor"] or {}).get("state", "success").lower()
             # Of an experiment's revisions, the first one is the newest.
             newest = experiment["revs"][0] | {"name": experiment["name"]}
-            found.append(training_of(newest, entry["rev"], state))
-    here = training_of(workspace | {"name": "workspace"}, "workspace")
-    if not found or (here.params, here.metrics) != (found[0].params, found[0].metrics):
+            found.append(training_of(newest, root, state))
+    here = training_of(workspace | {"name": "workspace"}, root, "" if is_busy(root) else "success")
+    known = [found[0], *(each for each in found if runs(each.state))]
+    if not any((here.params, here.metrics) == (each.params, each.metrics) for each in known):
         found.append(here)
     return [*found, *running_trials(root / SWEEPS)]
 
 
-def training_of(entry: dict[str, Any], commit: str, state: str = "success") -> Training:
-    """Return one of what `dvc exp show` has, without test results that are of another model."""
-    data = entry["data"] or {"params": {}, "metrics": {}, "deps": {}, "outs": {}}
-    read = {path: held.get("data") or {} for path, held in data["metrics"].items()}
-    tested, made = (data[kind].get(f"{MODEL}") for kind in ("deps", "outs"))
-    if tested and made and tested["hash"] != made["hash"]:
-        read.pop(f"{EVALUATE_METRICS}", None)
-    metrics = {k: v for numbers in read.values() for k, v in numbers.items()}
+def training_of(entry: dict[str, Any], root: Path, state: str = "success") -> Training:
+    """Return one of what `dvc exp show` has, without results that are of another training.
+
+    Where it runs in a state without a name, its metrics alone tell.
+    """
+    data = entry["data"] or {"params": {}, "metrics": {}}
+    params = (data["params"].get(f"{PARAMS}") or {}).get("data") or {}
+    lock = lock_of(entry["rev"], root)
+    stale = outdated(lock, params)
+    metrics: dict[str, Any] = {}
+    for path, read in data["metrics"].items():
+        held = read.get("data")
+        if isinstance(held, dict) and (path not in stale or "epochs_left" in held):
+            metrics |= {k: v for k, v in held.items() if type(v) in (int, float)}
     left = metrics.pop("epochs_left", None)
-    told = "" if state == "success" else state.lower()
-    return Training(
-        entry["name"] or entry["rev"][:7],
-        commit,
-        told if left is None else f"{left} left",
-        flatten((data["params"].get(f"{PARAMS}") or {}).get("data") or {}),
-        metrics,
-    )
+    if state == "success":
+        told = "" if left is None else "stopped"
+    else:
+        told = state if left is None or state not in ("", "running") else f"{left} left"
+    if told:
+        # Before and besides these there is nothing but the commit's.
+        metrics = {k: v for k, v in metrics.items() if left is not None and k == CHOSEN_BY}
+    code = {} if told else inputs_of(lock)
+    return Training(entry["name"] or entry["rev"][:7], told, code, flatten(params), metrics)
+
+
+def lock_of(revision: str, root: Path) -> dict[str, Any]:
+    """Return the stages in the dvc.lock of a commit or of the workspace."""
+    try:
+        if revision == "workspace":
+            text = (root / "dvc.lock").read_text()
+        else:
+            command = ["git", "show", f"{revision}:./dvc.lock"]
+            text = subprocess.run(command, cwd=root, capture_output=True, text=True).stdout
+        return (yaml_of(text) or {}).get("stages") or {}
+    except (OSError, UserError):
+        return {}
+
+
+def yaml_of(text: str) -> Any:
+    """Return what a text is as YAML 1.2, as DVC reads it; raise a UserError where it is none."""
+    try:
+        return YAML(typ="safe").load(text)
+    except (YAMLError, ValueError, LookupError, OverflowError, RecursionError) as error:
+        raise UserError(f"not valid YAML: {one_line(error)}") from None
+
+
+def inputs_of(lock: dict[str, Any]) -> dict[str, Any]:
+    """Return the digests of what the stages read and none of them made: code, and pictures."""
+    made = {out["path"] for stage in lock.values() for out in stage.get("outs", ())}
+    deps = [dep for stage in lock.values() for dep in stage.get("deps", ())]
+    return {dep["path"]: dep.get("md5") for dep in deps if dep["path"] not in made}
+
+
+def outdated(lock: dict[str, Any], params: dict[str, Any]) -> set[str]:
+    """Return the files that were made by other parameters, or from other files, than are there.
+
+    Where an experiment has trained and not evaluated, these are the test results and figures of the
+    commit that it started from; where a new value was committed before it was run, all results.
+    """
+    made = {out["path"]: out.get("md5") for s in lock.values() for out in s.get("outs", ())}
+    found: set[str] = set()
+    # What is made from them is outdated as well; no chain is longer than there are stages.
+    for _ in lock:
+        for stage in lock.values():
+            deps = {dep["path"]: dep.get("md5") for dep in stage.get("deps", ())}
+            recorded = stage.get("params", {}).get(f"{PARAMS}", {})
+            if any(
+                path in found or made.get(path, md5) != md5 for path, md5 in deps.items()
+            ) or any(at(params, key) != value for key, value in recorded.items()):
+                found |= {out["path"] for out in stage.get("outs", ())}
+    return found
+
+
+def at(params: Any, key: str) -> Any:
+    """Return the value at a dotted key; None where there is none."""
+    for part in key.split("."):
+        params = params.get(part) if isinstance(params, dict) else None
+    return params
+
+
+def is_busy(root: Path) -> bool:
+    """Return whether DVC runs a stage in the workspace."""
+    try:
+        writers = json.loads((root / ".dvc/tmp/rwlock").read_text()).get("write", {}).values()
+        return any(psutil.pid_exists(writer["pid"]) for writer in writers)
+    except (OSError, ValueError, LookupError):
+        return False
 
 
 def running_trials(sweeps: Path) -> list[Training]:
@@ -105,17 +188,17 @@ def running_trials(sweeps: Path) -> list[Training]:
                 continue
         except Timeout:
             pass
-        try:
+        metrics: dict[str, Any] = {}
+        # It may end, or be written, at this very moment.
+        with suppress(OSError, ValueError):
             metrics = json.loads((clone / TRAIN_METRICS).read_text())
-        except (OSError, ValueError):
-            # Before its first epoch.
-            metrics = {}
-        # Before the training starts, it is the commit's.
-        left = metrics.pop("epochs_left", None)
-        state = "starts" if left is None else f"{left} left"
-        params = flatten(YAML(typ="safe").load((clone / PARAMS).read_text()))
-        results = {k: v for k, v in metrics.items() if left is not None and k == CHOSEN_BY}
-        found.append(Training(clone.name, "sweep", state, params, results))
+        with suppress(OSError, UserError):
+            params = flatten(yaml_of((clone / PARAMS).read_text()) or {})
+            # Before the training starts, the metrics are the commit's.
+            left = metrics.get("epochs_left")
+            state = "starts" if left is None else f"{left} left"
+            results = {k: v for k, v in metrics.items() if left is not None and k == CHOSEN_BY}
+            found.append(Training(clone.name, state, {}, params, results))
     return found
 
 
@@ -123,8 +206,11 @@ def table_of(found: list[Training]) -> pd.DataFrame:
     """Return a row for each setting, the best first."""
     settings: dict[str, dict[Any, Training]] = {}
     for training in found:
-        # Once more with the same seed is no other draw.
-        settings.setdefault(training.setting, {}).setdefault(training.params.get("seed"), training)
+        seeds_of = settings.setdefault(training.setting, {})
+        # Once more with the same seed is no other draw. One that was tested tells more.
+        known = seeds_of.get(seed := training.params.get("seed"))
+        if known is None or (TESTED_BY in training.metrics and TESTED_BY not in known.metrics):
+            seeds_of[seed] = training
     seeds = [[*each.values()] for each in settings.values()]
     keys = differing([trained[0].params for trained in seeds])
     rows = []
@@ -134,7 +220,8 @@ def table_of(found: list[Training]) -> pd.DataFrame:
             for k in (CHOSEN_BY, TESTED_BY)
         )
         row = {"experiment": trained[0].name, "n": len(trained), CHOSEN_BY: chosen.mean()}
-        row |= {"lowest": chosen.min(), "highest": chosen.max(), TESTED_BY: tested.mean()}
+        row |= {"lowest": chosen.min(), "highest": chosen.max()}
+        row |= {TESTED_BY: tested.mean() if len(tested) == len(trained) else None}
         row |= {name: trained[0].params.get(key) for key, name in keys.items()}
         rows.append(row | {"state": trained[0].state})
     table = pd.DataFrame(rows)
@@ -190,6 +277,20 @@ def text_of(table: pd.DataFrame, width: int) -> str:
     return f"{text}\n{left_out} columns more: --csv" if left_out else text
 
 
+def follow(commits: int, all_commits: bool) -> None:
+    """Show the table until nothing runs any more, first what runs."""
+    with suppress(Interrupted), Live(auto_refresh=False) as live:
+        while True:
+            table = table_of(trainings(commits, all_commits))
+            running = table["state"].map(runs)
+            text = text_of(pd.concat([table[running], table[~running]]), live.console.width)
+            lines = text.splitlines()[: live.console.height - 1]
+            live.update(Text("\n".join(lines), no_wrap=True), refresh=True)
+            if not running.any():
+                return
+            time.sleep(PAUSE)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tools.experiments",
@@ -207,22 +308,14 @@ def main() -> None:
     if arguments.num < 1:
         raise UserError(f"--num {arguments.num}: allowed is 1 or more")
 
-    def found() -> pd.DataFrame:
-        return table_of(trainings(arguments.num, arguments.all_commits))
-
-    table = found()
+    if arguments.live:
+        follow(arguments.num, arguments.all_commits)
+        return
+    table = table_of(trainings(arguments.num, arguments.all_commits))
     if arguments.csv:
         table.to_csv(sys.stdout, index=False)
     elif arguments.json:
         print(table.to_json(orient="records", indent=2))
-    elif arguments.live:
-        with Live(auto_refresh=False) as live:
-            while True:
-                live.update(text_of(table, live.console.width), refresh=True)
-                if not table["state"].str.contains("left|starts|running|queued").any():
-                    return
-                time.sleep(PAUSE)
-                table = found()
     else:
         print(text_of(table, shutil.get_terminal_size().columns))
 
