@@ -67,6 +67,7 @@ def test_a_tool_with_dvcs_wrapper_around_standard_output(tmp_path: Path) -> None
     project.git("config", "user.email", "test@example.com")
     project.dvc("init", "--quiet")
     (tmp_path / "plots").mkdir()
+    (tmp_path / "params.yaml").write_text("seed: 0\n")
     (tmp_path / "plots/predictions.csv").write_text("index,actual,predicted\n0,cat,cat\n")
     project.commit("Start")
     script = "set -o pipefail; python -m tools.compare HEAD | true"
