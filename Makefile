@@ -40,7 +40,8 @@ export: $(INSTALLED)
 	python -m tools.export
 
 test: lint
-	pytest --numprocesses=2 --dist=worksteal --durations=10
+	@# A file at a time, since its fixtures may train or sweep.
+	pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder --durations=10
 
 # What takes longer: twenty kills of two recipes, killed experiments, a cluster that loses a node,
 # edits of params.yaml.
