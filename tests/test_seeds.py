@@ -150,8 +150,8 @@ def rows_of(call_stage: Stage, project: Project, name: str) -> list[dict[str, An
 
 
 def wait_until(happened: Callable[[], bool]) -> None:
-    """Wait until something happens, a minute at most."""
-    end = time.monotonic() + 60
+    """Wait until something happens, five minutes at most."""
+    end = time.monotonic() + 300
     while not happened():
         assert time.monotonic() < end
         time.sleep(0.5)
