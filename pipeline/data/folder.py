@@ -114,6 +114,8 @@ def unpack(path: Path, folder: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with target.open("wb") as file:
                     shutil.copyfileobj(content, file)
+            elif member.issym():
+                raise ValueError(f"{member.name}: a link to a folder; the folder itself is needed")
 
 
 def subfolders(place: Path) -> list[Path]:
