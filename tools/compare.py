@@ -33,8 +33,8 @@ from tools.experiments import TESTED_BY, at, outdated, trainings, yaml_of
 COLUMNS = {"index": int, "actual": str, "predicted": str}
 LEVEL = 0.05
 SEEDS_AT_ONCE = 3
-PAIRS = 6
-LIMIT = 12
+PAIRS = 6  # At least; the interval of fewer misses too often.
+LIMIT = 12  # Of seeds, with --until-sure.
 
 
 @dataclass(frozen=True)
@@ -180,8 +180,8 @@ def difference(first: pd.Series, second: pd.Series) -> list[str]:
         f"difference: {middle} points, 95 % interval {low} to {high}",
         f"right only in the first: {only_first}, only in the second: {only_second}",
     ]
-    verdict = "significant" if p < LEVEL else "not significant"
-    told = f"McNemar's test: p = {p:.2g}, {verdict} at the 5 % level"
+    how = "significant" if p < LEVEL else "not significant"
+    told = f"McNemar's test: p = {p:.2g}, {how} at the 5 % level"
     return [*lines, told, "one training each: another seed may change more than that"]
 
 
@@ -228,7 +228,7 @@ def difference_of_settings(
     return middle, middle - half, middle + half
 
 
-def verdict(names: tuple[str, str], both: tuple[Setting, Setting], level: float) -> "Verdict":
+def verdict(names: tuple[str, str], both: tuple[Setting, Setting], level: float) -> Verdict:
     """Say which of two settings is better, as far as their trainings show it."""
     first, second = both
     paired = first.seeds == second.seeds and len(first.seeds) >= PAIRS
@@ -296,7 +296,13 @@ def main() -> None:
     add("--until-sure", action="store_true", help="train more seeds of KEY=VALUE1 and KEY=VALUE2")
     how = "with --until-sure, stop as well where the difference is less than so many points"
     add("--points", metavar="P", type=float, default=0.0, help=how)
-    add("--limit", metavar="N", type=int, default=12, help="of seeds, with --until-sure; 12")
+    add(
+        "--limit",
+        metavar="N",
+        type=int,
+        default=LIMIT,
+        help=f"of seeds, with --until-sure; {LIMIT}",
+    )
     arguments = parser.parse_args()
     if arguments.limit < SEEDS_AT_ONCE or not arguments.points >= 0:
         allowed = f"--limit of {SEEDS_AT_ONCE} or more, --points of 0 or more"

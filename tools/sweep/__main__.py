@@ -24,12 +24,11 @@ from dvc.repo import Repo
 from filelock import FileLock, Timeout
 
 from pipeline.common.shell import UserError, one_line, run
-from tools.experiments import short_names
+from tools.experiments import SWEEPS, short_names
 from tools.sweep import trial
 from tools.sweep.space import TRIALS, Space, parse_space, plan, progress
 from tools.sweep.trial import Source, Values, experiment, line, written
 
-FOLDER = Path(".dvc/tmp/sweeps")
 BEST = 5
 ENOUGH = 10  # Trials for a correlation.
 # Not of the test images: values chosen by them would look better on them than on others.
@@ -133,7 +132,7 @@ def source_of(arguments: argparse.Namespace) -> Source:
     commit = trial.call(["git", "rev-parse", "HEAD"], here)
     facts = ("sets", "search", "seed", "targets", "metric")
     name = f"sweep-{trial.digest(commit, *(getattr(arguments, fact) for fact in facts))}"
-    folder = str(FOLDER.resolve() / name)
+    folder = str(SWEEPS.resolve() / name)
     if not arguments.address:
         return Source(name, metric, str(here), commit, folder, cache, targets, metrics, stale)
     if not storage:
@@ -156,7 +155,7 @@ def sweep(source: Source, space: Space, planned: list[Values], options: argparse
     where = source.folder or f"~/.cache/{trial.CLONES}"
     what = f"{count} trials of {' '.join(source.targets) or 'all stages'}"
     print(f"{source.sweep}: {what}, the {which} {source.metric} wins; logs in {where}", flush=True)
-    journal = FOLDER / source.sweep / "tried.jsonl"
+    journal = SWEEPS / source.sweep / "tried.jsonl"
     journal.parent.mkdir(parents=True, exist_ok=True)
     ends = Counter[str]()
     try:
