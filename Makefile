@@ -35,9 +35,9 @@ plots: $(INSTALLED)
 	@test -z "$$DISPLAY$$WAYLAND_DISPLAY" -a "$$(uname)" != Darwin || \
 	    python -m webbrowser "file://$(CURDIR)/dvc_plots/index.html" > /dev/null
 
-# models/model.tflite, the model as one portable file.
+# models/model.tflite, the model as one portable file. EXPORT=--int8 makes it a quarter of the size.
 export: $(INSTALLED)
-	python -m tools.export
+	python -m tools.export $(EXPORT)
 
 test: lint
 	@# A file at a time, since its fixtures may train or sweep.
