@@ -34,6 +34,7 @@ from pipeline.evaluation.predictions import (
     predict,
     progress,
 )
+from pipeline.layers.stock import with_fast_layers
 
 import tensorflow as tf
 
@@ -46,13 +47,16 @@ def main() -> None:
     images, labels = load("test")
     settings = params.evaluate
     augmentation, batch_size = settings.test_time_augmentation, settings.batch_size
+    spec = device.use(params.device)
     with (
-        tf.device(device.use(params.device).to_string()),
+        tf.device(spec.to_string()),
         device.enough_memory(f"evaluate.batch_size = {batch_size}", "a smaller one"),
     ):
         model, trained_on = load_model(MODEL)
         if trained_on != dataset:
             raise UserError(f"{MODEL}: is for {trained_on}; data/processed has {dataset}")
+        if spec.device_type == "CPU":
+            model = with_fast_layers(model)
         first = images[: settings.corruption_size]
         total = passes(len(images), augmentation) + len(first) * len(settings.corruptions)
         with progress(total, "evaluate") as bar:

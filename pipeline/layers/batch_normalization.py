@@ -24,8 +24,11 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             raise ValueError(f"{self.name}: only (n, height, width, channels), axis -1, center")
         super().build(input_shape)
 
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Normalize with the statistics of the batch while training, else with the moving ones."""
+    def call(self, inputs: tf.Tensor, training: bool | None = None, mask: None = None) -> tf.Tensor:
+        """Normalize with the statistics of the batch while training, else with the moving ones.
+
+        Keras hands over a mask, of which there is none, where a model is copied.
+        """
         gamma = tf.ones_like(self.moving_mean) if self.gamma is None else self.gamma
         if not training:
             return tf.raw_ops.FusedBatchNormV3(

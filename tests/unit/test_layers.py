@@ -7,8 +7,10 @@ import pytest
 from scipy.stats import norm
 
 from pipeline.layers.batch_normalization import FusedBatchNormalization
+from pipeline.layers.convolution import FastConv2D
 from pipeline.layers.gelu import CompiledGelu, rounded
 from pipeline.layers.max_pooling import CompiledMaxPooling2D
+from pipeline.layers.stock import with_fast_layers
 
 import keras
 import tensorflow as tf
@@ -112,3 +114,26 @@ def test_pooling_does_what_keras_does_compiled_by_xla(shape: tuple[int, int], si
     expected = pooled(keras.layers.MaxPooling2D(size), images)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_network_of_fast_layers_gives_the_same_answers() -> None:
+    """What the fast layers do not have, such as strides or a ReLU, stays Keras's."""
+    layers = keras.layers
+    images = keras.Input((8, 8, 3))
+    x = layers.Conv2D(40, 3, padding="same", activation="relu")(images)
+    x = layers.Activation("gelu")(layers.BatchNormalization()(x))
+    x = layers.MaxPooling2D()(layers.Conv2D(40, 3, padding="same", use_bias=False)(x))
+    x = layers.Activation("relu")(layers.Conv2D(4, 3, strides=2)(x))
+    x = layers.BatchNormalization()(layers.Flatten()(x))
+    model = keras.Model(images, layers.Dense(3, activation="softmax")(x))
+    generator = np.random.default_rng(0)
+    model.set_weights([generator.random(w.shape) - 0.3 for w in model.get_weights()])
+    copy = with_fast_layers(model)
+    assert [type(layer) for layer in copy.layers if type(layer).__module__[:5] != "keras"] == [
+        FastConv2D,
+        FusedBatchNormalization,
+        CompiledGelu,
+        FastConv2D,
+    ]
+    pixels = generator.random((5, 8, 8, 3), np.float32)
+    np.testing.assert_allclose(copy(pixels), model(pixels), rtol=1e-4)
