@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 
 from pipeline.common.config import Recipe
 from pipeline.common.shell import UserError
@@ -297,13 +297,15 @@ def test_the_average_is_what_is_validated_and_kept(monkeypatch: pytest.MonkeyPat
     """After one step of 2 / 11, the network says 8; its average still knows the epoch before."""
     recipe = recipe_of(optimizer=STEEP, epochs=2, batch_size=1, ema_momentum=0.9)
     training = one_label_an_epoch(monkeypatch, [7, 8])
-    _, model = trained(recipe, training, VALIDATION)
+    history, model = trained(recipe, training, VALIDATION)
     bias, average = np.zeros(CLASSES), np.zeros(CLASSES)
     for kept, rate, label in ((2 / 11, 100, 7), (3 / 12, 75, 8)):
         # Pictures of ones move the bias and each of three rows of the kernel alike.
         bias += rate * (np.eye(CLASSES)[label] - softmax(4 * bias))
         average += (1 - kept) * (bias - average)
     np.testing.assert_allclose(model.get_layer("logits").bias.numpy(), average, rtol=1e-4)
+    losses = -log_softmax(4 * average)[VALIDATION[1]]
+    assert history[-1]["val_loss"] == pytest.approx(losses.mean(), 1e-4)
 
 
 @pytest.mark.usefixtures("without_graphs")
