@@ -52,17 +52,11 @@ def test_what_cannot_be_read_starts_anew(
 ) -> None:
     """Nothing of it is taken, and the next epoch replaces it."""
     checkpoint = Checkpoint(SETTINGS)
-    saved, history = variables, HISTORY
-    if damage == "shape":
-        saved = [variables[0], keras.Variable([1, 2], dtype="int64")]
-    if damage == "fewer":
-        saved = variables[:1]
-    if damage == "history":
-        history = HISTORY[1:]
-    checkpoint.save(saved, history)
-    content = checkpoint.path.read_bytes()
+    other = [variables[0], keras.Variable([1, 2], dtype="int64")]
+    saved = {"shape": other, "fewer": variables[:1]}.get(damage, variables)
+    checkpoint.save(saved, HISTORY[1:] if damage == "history" else HISTORY)
     if damage == "cut":
-        checkpoint.path.write_bytes(content[:-100])
+        checkpoint.path.write_bytes(checkpoint.path.read_bytes()[:-100])
     if damage == "folder":
         checkpoint.path.unlink()
         checkpoint.path.mkdir()
@@ -100,9 +94,7 @@ def test_the_workspace_drops_what_other_trainings_left(
     shutil.copy(other.path, other.folder / f".unfinished-{other.path.name}")
     Checkpoint(SETTINGS)
     assert names(other) == ["workspace.owner"]
-    assert capsys.readouterr().out.splitlines() == [
-        f"dropped a checkpoint of another training: {other.path.name}"
-    ]
+    assert other.path.name in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("folder")
@@ -160,15 +152,9 @@ def test_the_fingerprint_is_of_settings_and_data() -> None:
     last = np.zeros(1000, np.uint8)
     last[-1] = 1
     given: list[Any] = [
-        ([0, {"rate": 1.0}], ZEROS, ZEROS),
-        ([1, {"rate": 1.0}], ZEROS, ZEROS),
-        ([0, {"rate": 2.0}], ZEROS, ZEROS),
-        ([0, {"rate": 1.0}], ONES, ZEROS),
-        ([0, {"rate": 1.0}], ZEROS, ONES),
-        ([0, {"rate": 1.0}], ZEROS.ravel(), ZEROS),
-        ([0, {"rate": 1.0}], ZEROS, ZEROS.ravel()),
-        ([0], np.zeros(1000, np.uint8)),
-        ([0], last),
+        *(([seed, {"rate": rate}], ZEROS) for seed in (0, 1) for rate in (1.0, 2.0)),
+        *(([], one, other) for one in (ZEROS, ONES, ZEROS.ravel()) for other in (ZEROS, ONES)),
+        *(([0], array) for array in (np.zeros(1000, np.uint8), last)),
     ]
     assert len({fingerprint(*each) for each in given}) == len(given)
     one, other = {"a": 1, "b": 2}, {"b": 2, "a": 1}

@@ -128,11 +128,11 @@ def test_downloads_go_when_they_were_read_and_the_users_files_stay(
     params: Params, server: Server
 ) -> None:
     """Also beside them, on whatever disk that folder is."""
-    names = ["cifar-10-binary.tar.gz", "npm-notes", "own.part"]
+    names = ["cifar-10-binary.tar.gz", "npm-notes", "own.part", "unpacked"]
     Path("data").mkdir()
-    Path("elsewhere").mkdir()
+    Path("elsewhere/unpacked").mkdir(parents=True)
     Path("data/downloads").symlink_to("../elsewhere")
-    for name in names:
+    for name in names[:3]:
         Path("elsewhere", name).write_bytes(ALL)
     whole = {"ETag": '"a"', "Content-Length": str(len(ALL))}
     server.answers = [Answer(ALL[:20_000], headers=whole), Answer(ALL[20_000:], 206)]
@@ -148,19 +148,6 @@ def test_downloads_go_when_they_were_read_and_the_users_files_stay(
     assert sorted(os.listdir("elsewhere")) == names
     fetch(params, f"{server.url}/other", "data/downloads/cifar-10-binary.tar.gz")
     assert sorted(os.listdir("elsewhere")) == names
-
-
-def test_the_users_own_archive_beside_downloads_stays(params: Params, server: Server) -> None:
-    own = Path("data/downloads/cifar-10-binary.tar.gz")
-    (own.parent / "unpacked").mkdir(parents=True)
-    own.write_bytes(ALL)
-    (own.parent / "unpacked/notes").write_bytes(b"x")
-    server.answers = [Answer(b"bad"), Answer(ALL)]
-    failure(params, f"{server.url}/a.tar")
-    for source in (f"{server.url}/a.tar", str(own)):
-        fetch(params, source)
-        kept = {f"downloads/{own.name}": ALL, "downloads/unpacked/notes": b"x"}
-        assert in_data() == PUBLISHED | kept
 
 
 def test_a_full_disk_ends_the_stage_and_leaves_what_was_there(

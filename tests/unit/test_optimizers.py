@@ -119,13 +119,6 @@ def newton_schulz(matrix: np.ndarray, steps: int) -> np.ndarray:
     return (u * values) @ v
 
 
-@pytest.mark.parametrize("shape", [(24, 96), (96, 24), (64, 64)])
-def test_orthogonalized_has_singular_values_near_one(shape: tuple[int, int]) -> None:
-    matrix = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    values = np.linalg.svd(orthogonalized(tf.constant(matrix), 5), compute_uv=False)
-    assert 0.5 < values.min() <= values.max() < 1.3
-
-
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("shape", [(3, 7), (7, 3), (5, 5), (1, 4)])
 @pytest.mark.parametrize("scale", [1e-3, 1e3])

@@ -128,6 +128,7 @@ def test_a_sweep_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     # One was run alone, as one of a job array.
     known = {names[1]: 0.5}
     assert progress(journal, "a", planned, known, 4).left == 3
+    assert progress(journal, "a", planned[1:2], known, 1).left == 0
     assert progress(journal, "a", [], {}, 5).left == 5
     note(journal, planned[0])
     note(journal, planned[2])
