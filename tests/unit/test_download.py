@@ -50,7 +50,6 @@ def failure(server: Server, *answers: Answer, **settings: Any) -> str:
 
 
 def leave(part: str = "0123", validator: str = '"a"') -> None:
-    """Leave an unfinished download of an earlier run."""
     PART.parent.mkdir(exist_ok=True)
     PART.write_text(part)
     VALIDATOR.write_text(validator)
@@ -87,7 +86,6 @@ def test_a_download_is_what_the_server_sent(
 def test_a_broken_download_goes_on_where_the_file_is_known_to_be_the_same(
     server: Server, headers: dict[str, str], validator: str | None
 ) -> None:
-    """In another attempt, and in another run."""
     broken = Answer(b"0123", headers={"Content-Length": "10", **headers})
     rest = LAST_SIX if validator else WHOLE
     assert bring(server, broken, rest) == b"0123456789"
@@ -169,7 +167,6 @@ def test_a_connection_that_fails_is_described(
 def test_a_disk_without_room_ends_the_stage(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Known before, or found out while writing."""
     leave()
     leave_free(monkeypatch, 5)
     with pytest.raises(UserError, match=r"^folder/part: 6 bytes needed, 5 free"):

@@ -30,20 +30,17 @@ def fetch(params: Params, *sources: str | list[str]) -> None:
 
 
 def failure(params: Params, *sources: str | list[str]) -> str:
-    """Return why no source delivers."""
     with pytest.raises(UserError) as error:
         fetch(params, *sources)
     return str(error.value)
 
 
 def in_data() -> dict[str, bytes]:
-    """Return the content of each file in data, by its path."""
     paths = [path for path in Path("data").rglob("*") if path.is_file()]
     return {path.relative_to("data").as_posix(): path.read_bytes() for path in paths}
 
 
 def make(path: str, *names: str, **others: bytes) -> None:
-    """Make a tar of batch files and of other files."""
     Path(path).write_bytes(tar({name: BATCHES[name] for name in names} | others))
 
 

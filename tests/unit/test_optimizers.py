@@ -74,7 +74,6 @@ def test_a_warmup_may_be_longer_than_a_variable_learns() -> None:
 
 
 def recipe_of(optimizer: dict[str, Any], **changed: Any) -> config.Recipe:
-    """Return the default recipe with another optimizer, and other values."""
     params = default_params()
     recipe = params["recipes"][params["recipe"]] | {"optimizer": optimizer}
     return config.Recipe.model_validate(recipe | changed)

@@ -40,7 +40,6 @@ searching = settings(
 
 
 def read(content: dict[str, Any] | str) -> Params:
-    """Write params.yaml and read it."""
     if not isinstance(content, str):
         content = yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False)
     Path("params.yaml").write_bytes(content.encode("utf-8", "surrogatepass"))
@@ -48,7 +47,6 @@ def read(content: dict[str, Any] | str) -> Params:
 
 
 def refusal(content: dict[str, Any] | str) -> str:
-    """Return the one line by which params.yaml is refused."""
     with pytest.raises(UserError) as caught:
         read(content)
     message = str(caught.value)
@@ -58,7 +56,6 @@ def refusal(content: dict[str, Any] | str) -> str:
 
 
 def changed(key: str, value: Any) -> dict[str, Any]:
-    """Return the document with another value at a dotted key."""
     content = deepcopy(DOCUMENT)
     section, _, name = key.rpartition(".")
     holder = get(content, section) if section else content
@@ -67,7 +64,6 @@ def changed(key: str, value: Any) -> dict[str, Any]:
 
 
 def document(**recipe: Any) -> dict[str, Any]:
-    """Return a document whose only recipe, x, has these keys in place of its own."""
     return DOCUMENT | {"recipes": {"x": LEAST | recipe}}
 
 

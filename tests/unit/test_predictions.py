@@ -39,7 +39,6 @@ def moved(images: np.ndarray, pixels: int) -> np.ndarray:
 
 
 def expected_views(images: np.ndarray) -> dict[str, list[tuple[float, np.ndarray]]]:
-    """Return weights and views by their definition."""
     both = [(1 / 2, images), (1 / 2, np.flip(images, 2))]
     shifted = [moved(images, 1), moved(images, -1)]
     six = [(weight / 2, view) for weight, view in both]

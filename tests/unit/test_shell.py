@@ -18,8 +18,6 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 
 def raising(error: BaseException) -> Callable[[], None]:
-    """Return an entry point that ends with an exception."""
-
     def main() -> None:
         raise error
 

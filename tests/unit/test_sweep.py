@@ -112,7 +112,6 @@ def test_refused(call: Callable[..., None], folder: Path, arguments: list[str], 
 
 
 def test_an_experiment_is_named_by_its_values() -> None:
-    """As they are written, drawn numbers with four digits, in whatever order."""
     values = {"b": 0.17117789, "c": 1e-5 / 3, "d": 12, "e": "1.23456"}
     assert as_overrides(values) == ["b=0.1712", "c=3.333e-06", "d=12", "e=1.23456"]
     assert experiment("a", {"b": 1.00001, "c": 2}) == experiment("a", {"c": 2, "b": 1.0})

@@ -39,7 +39,6 @@ def test_what_is_added_to_all_logits_of_an_image_changes_nothing() -> None:
 
 @pytest.mark.parametrize(("predicted", "limit"), [(3, 0.05), (4, 20.0)])
 def test_the_temperature_has_limits(predicted: int, limit: float) -> None:
-    """Where all are right, or all are wrong."""
     logits = np.eye(10)[[predicted] * 4] * 0.5
     assert best_temperature(logits, np.full(4, 3)) == pytest.approx(limit, rel=1e-3)
 

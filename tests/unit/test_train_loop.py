@@ -67,7 +67,6 @@ def examples(count: int, seed: int) -> Split:
 def trained(
     recipe: Recipe, training: Split, validation: Split = NONE, seed: int = 0, **more: Any
 ) -> tuple[list[dict[str, float]], keras.Model]:
-    """Train to the end, and return the history and the model to keep."""
     more = {"on_gpu": False} | more
     *_, (history, model) = train(recipe, training, validation, CLASSES, seed, **more)
     return history, model
