@@ -98,7 +98,6 @@ def test_what_cannot_be_swept_is_refused_in_one_line(overrides: list[str], says:
     ("arguments", "says"),
     [
         (["--prune", "--metric", "accuracy"], "--prune --metric accuracy: allowed are val_"),
-        (["--trials", "0"], "--trials 0: allowed is 1 or more"),
         (["--gpus", "nan"], "--gpus nan: "),
         (["--seed", "-1"], "--seed -1: allowed is 0 or more"),
         (["-S", "a=interval(0,1)", "--search", "grid"], "--search grid: an interval has no grid"),
