@@ -45,40 +45,24 @@ def test_the_default_recipe_lists_every_key_and_the_others_what_they_change() ->
             get(content["recipes"]["tutorial"], f"{key}.{name}".rstrip("."))
 
 
-def comments() -> dict[str, str]:
-    """Return what is written behind the keys, by dotted keys."""
+def promises() -> dict[str, str]:
+    """Return what the comments behind the keys allow, as conditions for x, by dotted keys."""
     found = {}
     path: list[str] = []
     for line in PATH.read_text().splitlines():
-        if match := re.match(r"( *)(\w+):(?:.*?  # (.*))?", line):
-            path[len(match[1]) // 2 :] = [match[2]]
-            if match[3]:
-                found[".".join(path)] = match[3]
+        if match := re.match(r"( *)(\w+):(.*)", line):
+            indent, name, comment = match.groups()
+            path[len(indent) // 2 :] = [name]
+            if ranges := re.findall(r"(\d+) (?:to|or) (\d+)", comment):
+                found[".".join(path)] = "{} <= x <= {}".format(*ranges[-1])
+            elif limits := re.search(r"(\d+ <=? )\w+( <=? \d+)|[;,]( >=? \d+)", comment):
+                low, high, least = limits.groups("")
+                found[".".join(path)] = f"{low}x{high}{least}"
     return found
 
 
-def limits(comment: str) -> tuple[set[int], set[int]]:
-    """Return the numbers at the limits of what a comment allows, and those beyond."""
-    if ranges := re.findall(r"(\d+) (?:to|or) (\d+)", comment):
-        low, high = map(int, ranges[-1])
-        return {low, high}, {low - 1, high + 1}
-    inside, outside = set(), set()
-    for pattern, step in (
-        (r"[;,] ()(>=?) (\d+)", -1),
-        (r"(\d+) (<=?)() \w", -1),
-        (r"\w ()(<=?) (\d+)", 1),
-    ):
-        for first, sign, last in re.findall(pattern, comment):
-            limit = int(first or last)
-            inside |= {limit} if "=" in sign else set()
-            outside |= {limit + step} if "=" in sign else {limit}
-    return inside, outside
-
-
-@pytest.mark.parametrize(
-    "key", [key for key, comment in comments().items() if any(limits(comment))]
-)
-def test_a_comment_promises_what_is_allowed(key: str) -> None:
+@pytest.mark.parametrize(("key", "condition"), promises().items())
+def test_a_comment_promises_what_is_allowed(key: str, condition: str) -> None:
     content = default_params()
     section, _, name = key.rpartition(".")
     holder = get(content, section) if section else content
@@ -87,14 +71,13 @@ def test_a_comment_promises_what_is_allowed(key: str) -> None:
     if section == "dataset":
         # The other one has no such key.
         holder["name"] = "folder"
-    inside, outside = limits(comments()[key])
-    for value in inside:
-        holder[name] = value
-        Params.model_validate(content)
-    for value in outside:
-        holder[name] = value
-        with pytest.raises(ValueError, match=name):
+    for x in {int(n) + step for n in re.findall(r"\d+", condition) for step in (-1, 0, 1)}:
+        holder[name] = x
+        if eval(condition, {"x": x}):
             Params.model_validate(content)
+        else:
+            with pytest.raises(ValueError, match=name):
+                Params.model_validate(content)
 
 
 def other(value: Any) -> Any:
