@@ -29,9 +29,9 @@ def test_by_default_it_has_the_tutorials_numbers() -> None:
 
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_each_key_is_of_its_layers(batch_norm: bool) -> None:
-    convolutions: dict[str, Any] = {"filters": [2, 3, 4], "kernel_size": 5, "pool_after": [1, 3]}
-    dense = {"dropout": 0.2, "dense_units": 6, "dense_dropout": 0.75}
-    model = build(activation="elu", batch_norm=batch_norm, **convolutions, **dense)
+    settings: dict[str, Any] = {"filters": [2, 3, 4], "kernel_size": 5, "pool_after": [1, 3]}
+    settings |= {"dropout": 0.2, "dense_units": 6, "dense_dropout": 0.75, "activation": "elu"}
+    model = build(batch_norm=batch_norm, **settings)
     convolution = {"kernel_size": (5, 5), "padding": "same", "activation": "elu"}
     normalization: list[Any] = [("BatchNormalization", {})] * batch_norm
     expected: list[tuple[str, dict[str, Any]]] = []
