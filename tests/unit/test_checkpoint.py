@@ -16,6 +16,7 @@ import keras
 
 HISTORY = [{"epoch": 1, "loss": 0.1 + 0.2, "accuracy": 1 / 3}, {"epoch": 2, "loss": 1e-30}]
 SETTINGS = [0, {"rate": 1.0, "epochs": 2}]
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.fixture
@@ -34,7 +35,6 @@ def names(checkpoint: Checkpoint) -> list[str]:
     return sorted(path.name for path in checkpoint.folder.iterdir())
 
 
-@pytest.mark.usefixtures("folder")
 def test_a_checkpoint_holds_variables_and_history(variables: list[keras.Variable]) -> None:
     before = values(variables)
     Checkpoint(SETTINGS).save(variables, HISTORY)
@@ -47,7 +47,7 @@ def test_a_checkpoint_holds_variables_and_history(variables: list[keras.Variable
 
 @pytest.mark.parametrize("damage", ["cut", "shape", "fewer", "history", "folder"])
 def test_what_cannot_be_read_starts_anew(
-    folder: Path, variables: list[keras.Variable], capsys: pytest.CaptureFixture[str], damage: str
+    variables: list[keras.Variable], capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
     """Nothing of it is taken, and the next epoch replaces it."""
     checkpoint = Checkpoint(SETTINGS)
@@ -84,7 +84,6 @@ def test_checkpoints_of_experiments_lie_in_the_repository(
     assert len([name for name in names(checkpoint) if name.startswith("experiment-")]) == 2
 
 
-@pytest.mark.usefixtures("folder")
 def test_the_workspace_drops_what_other_trainings_left(
     variables: list[keras.Variable], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,7 +95,6 @@ def test_the_workspace_drops_what_other_trainings_left(
     assert other.path.name in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("folder")
 def test_a_newer_training_takes_over(variables: list[keras.Variable]) -> None:
     checkpoint = Checkpoint(SETTINGS)
     checkpoint.save(variables, HISTORY)
@@ -108,7 +106,6 @@ def test_a_newer_training_takes_over(variables: list[keras.Variable]) -> None:
     assert checkpoint.path.read_bytes() == content
 
 
-@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("dvc_is_there", [True, False])
 def test_a_finished_training_leaves_nothing_unless_dvc_was_killed(
     monkeypatch: pytest.MonkeyPatch, variables: list[keras.Variable], dvc_is_there: bool
@@ -121,7 +118,6 @@ def test_a_finished_training_leaves_nothing_unless_dvc_was_killed(
     assert names(checkpoint) == ([] if dvc_is_there else [checkpoint.path.name])
 
 
-@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("folders_sync", [True, False])
 def test_a_checkpoint_is_on_disk_before_its_name(
     monkeypatch: pytest.MonkeyPatch, variables: list[keras.Variable], folders_sync: bool

@@ -15,6 +15,8 @@ from tests.servers import Answer, Server
 from tests.unit.disk import leave_free
 from tests.unit.terminal import make_terminal
 
+Patch = pytest.MonkeyPatch
+
 WHOLE = Answer(b"0123456789", headers={"Content-Length": "10", "ETag": '"a"'})
 FIRST_FOUR = Answer(b"0123", headers={"Content-Length": "10", "ETag": '"a"'})
 LAST_SIX = Answer(b"456789", 206, headers={"Content-Length": "6"})
@@ -24,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.fixture(autouse=True)
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def waits(monkeypatch: Patch) -> list[float]:
     """Return the seconds waited before each attempt, which pass at once."""
     waits: list[float] = []
     monkeypatch.setattr("time.sleep", waits.append)
@@ -148,9 +150,7 @@ def test_what_may_be_another_answer_next_time_is_asked_again(
     assert waits == [0, 1, 2, 4, 8, 10]
 
 
-def test_a_connection_that_fails_is_described(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_connection_that_fails_is_described(server: Server, monkeypatch: Patch) -> None:
     said = failure(server, Answer(status=None))
     assert said == "Remote end closed connection without response (attempts: 1)"
     for silence in (Answer(status=None, silent=True), Answer(b"0123", silent=True)):
@@ -164,9 +164,7 @@ def test_a_connection_that_fails_is_described(
         assert failure(server).startswith("proxy: ")
 
 
-def test_a_disk_without_room_ends_the_stage(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_without_room_ends_the_stage(server: Server, monkeypatch: Patch) -> None:
     leave()
     leave_free(monkeypatch, 5)
     with pytest.raises(UserError, match=r"^folder/part: 6 bytes needed, 5 free"):
@@ -190,7 +188,7 @@ def test_a_disk_without_room_ends_the_stage(
     ],
 )
 def test_a_download_below_the_lowest_rate_has_stalled(
-    monkeypatch: pytest.MonkeyPatch, progress: list[tuple[float, int]], done: int, rate: str | None
+    monkeypatch: Patch, progress: list[tuple[float, int]], done: int, rate: str | None
 ) -> None:
     """At 100 bytes/s over 10 s; what was here before does not count."""
     now = 1000.0
@@ -208,9 +206,7 @@ def test_a_download_below_the_lowest_rate_has_stalled(
     assert said == (rate and f"stalled: {rate}, below fetch.minimum_rate = 100")
 
 
-def test_the_bar_shows_the_file_and_all_of_it(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_bar_shows_the_file_and_all_of_it(server: Server, monkeypatch: Patch) -> None:
     terminal = make_terminal(monkeypatch)
     leave("x" * 1000)
     bring(server, Answer(bytes(3000), 206, headers={"Content-Length": "3000"}))

@@ -124,11 +124,8 @@ KEYS += [f"recipes.x{key}" for key in ("", ".network", ".optimizer.name", ".sche
 @pytest.mark.slow
 @searching
 @given(key=st.sampled_from(KEYS), value=VALUES)
-def test_any_value_of_any_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, value: Any
-) -> None:
+def test_any_value_of_any_key(folder: Path, key: str, value: Any) -> None:
     """It is read, or refused in one line that names the key."""
-    monkeypatch.chdir(tmp_path)
     allowed = False
     with suppress(UserError):
         allowed = bool(read(changed(key, value)))
@@ -140,8 +137,7 @@ def test_any_value_of_any_key(
 @pytest.mark.slow
 @searching
 @given(text=st.text() | st.text(alphabet="{}[]:,-#&*!|>'\"%@` \n\tab01"))
-def test_any_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_any_text(folder: Path, text: str) -> None:
     refusal(text)
 
 
@@ -216,10 +212,7 @@ def outcome(read: Callable[[], object], *refusals: type[Exception]) -> str:
 
 @searching
 @given(scalar=st.text("0123456789_.:+-eEoOxXabfnyt ~'\"#", max_size=8))
-def test_the_stages_read_what_dvc_records(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scalar: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_the_stages_read_what_dvc_records(folder: Path, scalar: str) -> None:
     Path("params.yaml").write_text(f"seed: {scalar}\n", encoding="utf-8", newline="")
     # Of some values DVC's parser raises what DVC does not catch; then DVC ends with that.
     refusals = (ParseError, ValueError, LookupError, OverflowError, RecursionError)

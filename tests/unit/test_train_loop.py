@@ -367,15 +367,8 @@ def test_a_line_an_epoch_and_a_bar_of_the_whole(
     trained(recipe, examples(10, 0), examples(4, 1))
     lines = capsys.readouterr().out.splitlines()
     head, first, second = lines[-3:]
-    assert head.split() == [
-        "epoch",
-        "loss",
-        "accuracy",
-        "val_loss",
-        "val_accuracy",
-        "seconds",
-        "left",
-    ]
+    columns = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds", "left"]
+    assert head.split() == columns
     number = r"\d\.\d{4}"
     assert re.fullmatch(rf" +1/2( +{number}){{4}} +5.0 +01:00", first)
     assert re.fullmatch(rf" +2/2( +{number}){{4}} +5.0", second)
