@@ -10,7 +10,7 @@ from scipy.special import softmax
 from pipeline.common.config import TestTimeAugmentation as Augmentation
 from pipeline.common.shell import UserError
 from pipeline.data.arrays import Dataset, write_dataset
-from pipeline.evaluation.predictions import check_probabilities, load_model, predict
+from pipeline.evaluation.predictions import check_probabilities, load_model, predict, views
 
 import keras
 
@@ -52,6 +52,7 @@ def test_logits_of_the_views_are_averaged(augmentation: Augmentation) -> None:
     mean = sum(weight * logits_of(view) for weight, view in given)
     found, one_view = predict(dense(WEIGHTS), IMAGES, augmentation, 3)
     assert found.dtype == one_view.dtype == np.float32
+    assert sum(weight for weight, _ in views(IMAGES, augmentation)) == 1
     np.testing.assert_allclose(found, softmax(mean, axis=1), rtol=1e-5)
     np.testing.assert_allclose(one_view, softmax(logits_of(IMAGES), axis=1), rtol=1e-5)
 

@@ -66,6 +66,7 @@ def test_random_combinations() -> None:
     assert 72 <= sum(rate < 1.25 for rate in rates) <= 128
     assert drawn(RATE, 9, seed=1)[:5] == drawn(RATE, 5, seed=1) != drawn(RATE, 5, seed=2)
     # Each of them once, so that a small space is drawn whole.
+    assert plan(["seed=1,2,1"]) == [{"seed": "1"}, {"seed": "2"}]
     assert sorted(v["seed"] for v in drawn(["seed=choice(0,1,2)"], 20)) == ["0", "1", "2"]
 
 
