@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binom, binomtest, norm
+from scipy.stats import binom, binomtest, norm, ttest_ind, ttest_rel
 
 from tools.compare import LEVEL, difference, difference_of_settings
 
@@ -87,3 +87,14 @@ def test_the_interval_is_as_written_down(level: float) -> None:
     assert middle == by_image.mean() == 0.25
     half = norm.ppf(1 - level / 2) * np.sqrt(by_image.var(ddof=1) / 4 / 2)
     assert (low, high) == pytest.approx((0.25 - half, 0.25 + half))
+
+
+@pytest.mark.parametrize("level", [LEVEL, LEVEL / 4])
+@pytest.mark.parametrize("paired", [True, False])
+def test_where_images_do_not_matter_the_interval_is_students(paired: bool, level: float) -> None:
+    """Each training is right on all images or on none; without pairs, it is Welch's."""
+    first, second = np.array([1, 0, 1, 1, 0, 1]), np.array([0, 1, 0, 0, 0, 1])
+    test = ttest_rel(second, first) if paired else ttest_ind(second, first, equal_var=False)
+    one, two = (np.repeat(each[:, None], 50, axis=1) == 1 for each in (first, second))
+    _, low, high = difference_of_settings(one, two, paired, level)
+    assert (low, high) == pytest.approx(tuple(test.confidence_interval(1 - level)))

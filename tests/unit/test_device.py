@@ -64,9 +64,8 @@ def test_the_device_is_chosen_and_told(
     assert capsys.readouterr().out.startswith(f"device: {says}")
     kind = says[:3]
     assert (spec.device_type, spec.device_index) == (kind, 0)
-    assert [DETAILS[gpu].get("device_name", "unnamed") in says for gpu in visible] == (
-        [True] if kind == "GPU" else []
-    )
+    assert len(visible) == (kind == "GPU")
+    assert all(DETAILS[gpu].get("device_name", "unnamed") in says for gpu in visible)
     policy = "mixed_bfloat16" if "bfloat16" in says else "float32"
     assert keras.config.dtype_policy().name == policy
     names = {"first": "GPU NVIDIA first", "newest": "GPU H100"}
