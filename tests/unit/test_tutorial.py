@@ -22,6 +22,8 @@ def test_by_default_it_has_the_tutorials_numbers() -> None:
     assert model.count_params() == 2_180_746
     assert sum(np.prod(v.shape) for v in model.trainable_variables) == 2_179_338
     weighted = [layer for layer in model.layers if hasattr(layer, "kernel")]
+    names = ["input_Layer", "Conv2D01", "Conv2D02", "Dense00", "Dense01"]
+    assert [layer.name for layer in weighted] == names
     assert [layer.activation.__name__ for layer in weighted] == [*["relu"] * 4, "softmax"]
     rates = [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
     assert rates == [0.25, 0.25, 0.25, 0.5]
