@@ -6,11 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from pipeline.common import device
-from pipeline.data import arrays, cifar10
 from tests import archives
 from tests.project import Params, default_params, write_params
 from tests.servers import Server, serving
@@ -49,7 +47,6 @@ def without_graphs() -> Iterator[None]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return an empty folder, which is the current one."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -60,23 +57,6 @@ def params(folder: Path) -> Params:
     content = default_params()
     write_params(folder, content)
     return content
-
-
-@pytest.fixture
-def processed(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return the splits in data/processed: images, uint8 (n, 32, 32, 3), and labels, uint8 (n,).
-
-    The images are random, the labels go through all classes.
-    """
-    generator = np.random.default_rng(0)
-    arrays.write_dataset(arrays.Dataset(cifar10.CLASSES, cifar10.SIDE))
-    splits = {}
-    for split, count in (("train", 40), ("validation", 20), ("test", 30)):
-        images = generator.integers(0, 256, (count, 32, 32, 3), np.uint8)
-        labels = (np.arange(count) % 10).astype(np.uint8)
-        arrays.save(split, images, labels)
-        splits[split] = (images, labels)
-    return splits
 
 
 @pytest.fixture
@@ -98,7 +78,6 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """Return a server that has no answers yet."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with serving() as server:
         yield server

@@ -24,7 +24,6 @@ SAMPLE = IMAGES[:15].astype(np.float64)
 
 
 def build(seed: int = 0, **changed: Any) -> keras.Model:
-    """Return a tiny network, some of its parameters changed."""
     settings = {
         "name": "airbench",
         "widths": WIDTHS,
@@ -104,7 +103,6 @@ def test_the_generator_draws_the_weights() -> None:
 
 
 def convolved(x: Numbers, kernel: Numbers) -> Numbers:
-    """Return images convolved by a kernel, without padding."""
     windows = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[:2], axis=(1, 2))
     return np.einsum("nyxcij,ijcf->nyxf", windows, kernel, optimize=True)
 
@@ -151,7 +149,6 @@ def expected_answers(
 
 @pytest.mark.parametrize("block_depth", [2, 3])
 def test_answers_are_those_of_the_papers_network(block_depth: int) -> None:
-    """Of images of several sizes; a training step moves the statistics towards its batch's."""
     model = build(block_depth=block_depth)
     generator = np.random.default_rng(1)
     for variable in model.variables:

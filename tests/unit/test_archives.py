@@ -19,7 +19,6 @@ OTHERS = {"readme.html": b"<html>", "too short": ALL[0][1:], "too long": ALL[0] 
 
 
 def found(content: bytes) -> list[bytes]:
-    """Return the batch files in an archive."""
     Path("archive").write_bytes(content)
     return [*batches(Path("archive"))]
 
@@ -90,7 +89,6 @@ def test_a_damaged_or_foreign_archive_ends_in_an_exception(content: bytes, reaso
 
 @pytest.mark.parametrize("form", ["gzip", "Parquet"])
 def test_no_more_is_unpacked_than_allowed(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However little it is on disk."""
     assert 6 * 30_730_000 < archives.UNPACKED_LIMIT < 10**9
     monkeypatch.setattr(archives, "UNPACKED_LIMIT", 10_000)
     with pytest.raises(SourceError, match="unpacks to more than 10000 bytes"):

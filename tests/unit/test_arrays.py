@@ -33,7 +33,6 @@ def images(value: float, shape: tuple[int, ...] = (2, 4, 4, 3)) -> bytes:
 
 
 def refused(split: str = "train") -> str:
-    """Return why a split is not loaded, in one line."""
     with pytest.raises(UserError) as caught:
         arrays.load(split)
     assert str(caught.value).isprintable()

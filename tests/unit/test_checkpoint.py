@@ -16,6 +16,7 @@ import keras
 
 HISTORY = [{"epoch": 1, "loss": 0.1 + 0.2, "accuracy": 1 / 3}, {"epoch": 2, "loss": 1e-30}]
 SETTINGS = [0, {"rate": 1.0, "epochs": 2}]
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.fixture
@@ -34,35 +35,27 @@ def names(checkpoint: Checkpoint) -> list[str]:
     return sorted(path.name for path in checkpoint.folder.iterdir())
 
 
-@pytest.mark.usefixtures("folder")
 def test_a_checkpoint_holds_variables_and_history(variables: list[keras.Variable]) -> None:
     before = values(variables)
     Checkpoint(SETTINGS).save(variables, HISTORY)
     for variable in variables:
         variable.assign(variable + 1)
     assert Checkpoint(SETTINGS).restore(variables) == HISTORY
-    for found, expected in zip(values(variables), before, strict=True):
-        np.testing.assert_array_equal(found, expected, strict=True)
+    np.testing.assert_equal(values(variables), before)
     assert Checkpoint([1]).restore(variables) == []
 
 
 @pytest.mark.parametrize("damage", ["cut", "shape", "fewer", "history", "folder"])
 def test_what_cannot_be_read_starts_anew(
-    folder: Path, variables: list[keras.Variable], capsys: pytest.CaptureFixture[str], damage: str
+    variables: list[keras.Variable], capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
     """Nothing of it is taken, and the next epoch replaces it."""
     checkpoint = Checkpoint(SETTINGS)
-    saved, history = variables, HISTORY
-    if damage == "shape":
-        saved = [variables[0], keras.Variable([1, 2], dtype="int64")]
-    if damage == "fewer":
-        saved = variables[:1]
-    if damage == "history":
-        history = HISTORY[1:]
-    checkpoint.save(saved, history)
-    content = checkpoint.path.read_bytes()
+    other = [variables[0], keras.Variable([1, 2], dtype="int64")]
+    saved = {"shape": other, "fewer": variables[:1]}.get(damage, variables)
+    checkpoint.save(saved, HISTORY[1:] if damage == "history" else HISTORY)
     if damage == "cut":
-        checkpoint.path.write_bytes(content[:-100])
+        checkpoint.path.write_bytes(checkpoint.path.read_bytes()[:-100])
     if damage == "folder":
         checkpoint.path.unlink()
         checkpoint.path.mkdir()
@@ -91,7 +84,6 @@ def test_checkpoints_of_experiments_lie_in_the_repository(
     assert len([name for name in names(checkpoint) if name.startswith("experiment-")]) == 2
 
 
-@pytest.mark.usefixtures("folder")
 def test_the_workspace_drops_what_other_trainings_left(
     variables: list[keras.Variable], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,12 +92,9 @@ def test_the_workspace_drops_what_other_trainings_left(
     shutil.copy(other.path, other.folder / f".unfinished-{other.path.name}")
     Checkpoint(SETTINGS)
     assert names(other) == ["workspace.owner"]
-    assert capsys.readouterr().out.splitlines() == [
-        f"dropped a checkpoint of another training: {other.path.name}"
-    ]
+    assert other.path.name in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("folder")
 def test_a_newer_training_takes_over(variables: list[keras.Variable]) -> None:
     checkpoint = Checkpoint(SETTINGS)
     checkpoint.save(variables, HISTORY)
@@ -117,7 +106,6 @@ def test_a_newer_training_takes_over(variables: list[keras.Variable]) -> None:
     assert checkpoint.path.read_bytes() == content
 
 
-@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("dvc_is_there", [True, False])
 def test_a_finished_training_leaves_nothing_unless_dvc_was_killed(
     monkeypatch: pytest.MonkeyPatch, variables: list[keras.Variable], dvc_is_there: bool
@@ -130,7 +118,6 @@ def test_a_finished_training_leaves_nothing_unless_dvc_was_killed(
     assert names(checkpoint) == ([] if dvc_is_there else [checkpoint.path.name])
 
 
-@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("folders_sync", [True, False])
 def test_a_checkpoint_is_on_disk_before_its_name(
     monkeypatch: pytest.MonkeyPatch, variables: list[keras.Variable], folders_sync: bool
@@ -160,15 +147,9 @@ def test_the_fingerprint_is_of_settings_and_data() -> None:
     last = np.zeros(1000, np.uint8)
     last[-1] = 1
     given: list[Any] = [
-        ([0, {"rate": 1.0}], ZEROS, ZEROS),
-        ([1, {"rate": 1.0}], ZEROS, ZEROS),
-        ([0, {"rate": 2.0}], ZEROS, ZEROS),
-        ([0, {"rate": 1.0}], ONES, ZEROS),
-        ([0, {"rate": 1.0}], ZEROS, ONES),
-        ([0, {"rate": 1.0}], ZEROS.ravel(), ZEROS),
-        ([0, {"rate": 1.0}], ZEROS, ZEROS.ravel()),
-        ([0], np.zeros(1000, np.uint8)),
-        ([0], last),
+        *(([seed, {"rate": rate}], ZEROS) for seed in (0, 1) for rate in (1.0, 2.0)),
+        *(([], one, other) for one in (ZEROS, ONES, ZEROS.ravel()) for other in (ZEROS, ONES)),
+        *(([0], array) for array in (np.zeros(1000, np.uint8), last)),
     ]
     assert len({fingerprint(*each) for each in given}) == len(given)
     one, other = {"a": 1, "b": 2}, {"b": 2, "a": 1}

@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binom, binomtest, norm
+from scipy.stats import binom, binomtest, norm, ttest_ind, ttest_rel
 
-from tools.compare import LEVEL, PAIRS, difference, difference_of_settings
+from tools.compare import LEVEL, difference, difference_of_settings
 
 
 @pytest.mark.parametrize(
@@ -43,22 +43,19 @@ def test_models_that_are_right_and_wrong_on_the_same_images() -> None:
     assert difference(right, right)[-1] == "both are right and wrong on the same images"
 
 
-def answers(
-    generator: np.random.Generator, seeds: int, easy: np.ndarray, better: float = 0.0
-) -> np.ndarray:
+def answers(generator: np.random.Generator, seeds: int, easy: np.ndarray) -> np.ndarray:
     """Return whether so many trainings are right about images: bool (seeds, images).
 
     How well a training does, and how it does on an image, differ by chance.
     """
     luck = 0.05 * generator.standard_normal((seeds, 1)) + 0.3 * generator.standard_normal(len(easy))
-    return generator.random((seeds, len(easy))) < 1 / (1 + np.exp(-easy - luck - better))
+    return generator.random((seeds, len(easy))) < 1 / (1 + np.exp(-easy - luck))
 
 
 @pytest.mark.parametrize(("seeds", "paired"), [(3, False), (6, False), (6, True)])
 def test_settings_without_a_difference_are_seldom_called_different(
     seeds: int, paired: bool
 ) -> None:
-    """Some 50 of 1,000 pairs."""
     generator, different = np.random.default_rng(0), 0
     for _ in range(1000):
         easy = 3.5 + 2.5 * generator.standard_normal(2000)
@@ -68,38 +65,24 @@ def test_settings_without_a_difference_are_seldom_called_different(
     assert 30 <= different <= 70
 
 
-def test_looking_until_sure_keeps_the_level() -> None:
-    """Four looks, each at a quarter of the level."""
-    generator, different = np.random.default_rng(1), 0
-    for _ in range(1000):
-        easy = 3.5 + 2.5 * generator.standard_normal(2000)
-        first, second = (answers(generator, 12, easy) for _ in "ab")
-        for count in (3, 6, 9, 12):
-            _, low, high = difference_of_settings(
-                first[:count], second[:count], count >= PAIRS, LEVEL / 4
-            )
-            if not low <= 0 <= high:
-                different += 1
-                break
-    assert 5 <= different <= 60
-
-
-def test_the_better_setting_is_found() -> None:
-    generator = np.random.default_rng(2)
-    easy = 3.5 + 2.5 * generator.standard_normal(10_000)
-    first, second = answers(generator, 6, easy), answers(generator, 6, easy, 0.3)
-    middle, low, high = difference_of_settings(first, second, False)
-    assert middle == pytest.approx(second.mean() - first.mean())
-    assert 0 < low < middle < high
-    assert difference_of_settings(second, first, False) == pytest.approx((-middle, -high, -low))
-
-
-def test_the_interval_is_as_written_down() -> None:
+@pytest.mark.parametrize("level", [LEVEL, LEVEL / 4])
+def test_the_interval_is_as_written_down(level: float) -> None:
     """Two trainings each of four images; both have as many right, which is less than by chance."""
     first = np.array([[1, 0, 1, 0], [1, 1, 0, 0]], bool)
     second = np.array([[1, 1, 1, 0], [0, 1, 1, 1]], bool)
-    middle, low, high = difference_of_settings(first, second, False)
+    middle, low, high = difference_of_settings(first, second, False, level)
     by_image = np.array([-0.5, 0.5, 0.5, 0.5])
     assert middle == by_image.mean() == 0.25
-    half = norm.ppf(0.975) * np.sqrt(by_image.var(ddof=1) / 4 / 2)
+    half = norm.ppf(1 - level / 2) * np.sqrt(by_image.var(ddof=1) / 4 / 2)
     assert (low, high) == pytest.approx((0.25 - half, 0.25 + half))
+
+
+@pytest.mark.parametrize("level", [LEVEL, LEVEL / 4])
+@pytest.mark.parametrize("paired", [True, False])
+def test_where_images_do_not_matter_the_interval_is_students(paired: bool, level: float) -> None:
+    """Each training is right on all images or on none; without pairs, it is Welch's."""
+    first, second = np.array([1, 0, 1, 1, 0, 1]), np.array([0, 1, 0, 0, 0, 1])
+    test = ttest_rel(second, first) if paired else ttest_ind(second, first, equal_var=False)
+    one, two = (np.repeat(each[:, None], 50, axis=1) == 1 for each in (first, second))
+    _, low, high = difference_of_settings(one, two, paired, level)
+    assert (low, high) == pytest.approx(tuple(test.confidence_interval(1 - level)))

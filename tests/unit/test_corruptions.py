@@ -45,7 +45,6 @@ def test_images_stay_images(images: np.ndarray, corruption: Corruption) -> None:
 
 @pytest.mark.parametrize(("corruption", "deviation"), [("noise_8", 8), ("noise_20", 20)])
 def test_noise_is_what_numpy_draws_first(corruption: Corruption, deviation: float) -> None:
-    """It ends at black and white."""
     grey = np.repeat(np.array([3, 100, 250], np.float32), 32 * 32 * 3).reshape(3, 32, 32, 3)
     drawn = np.random.default_rng(0).standard_normal(grey.shape, np.float32)
     expected = np.rint(grey + deviation * drawn).clip(0, 255)

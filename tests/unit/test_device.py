@@ -64,9 +64,8 @@ def test_the_device_is_chosen_and_told(
     assert capsys.readouterr().out.startswith(f"device: {says}")
     kind = says[:3]
     assert (spec.device_type, spec.device_index) == (kind, 0)
-    assert [DETAILS[gpu].get("device_name", "unnamed") in says for gpu in visible] == (
-        [True] if kind == "GPU" else []
-    )
+    assert len(visible) == (kind == "GPU")
+    assert all(DETAILS[gpu].get("device_name", "unnamed") in says for gpu in visible)
     policy = "mixed_bfloat16" if "bfloat16" in says else "float32"
     assert keras.config.dtype_policy().name == policy
     names = {"first": "GPU NVIDIA first", "newest": "GPU H100"}
@@ -98,28 +97,27 @@ def test_processors_that_multiply_bfloat16(
     assert (keras.config.dtype_policy().compute_dtype == "bfloat16") == expected
 
 
-@pytest.mark.parametrize(
-    "fact", ["tensorflow", "keras", "numpy", "processor", "caches", "instruction_sets", "threads"]
-)
 def test_facts_that_change_the_weights_are_recorded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fact: str
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "other").write_text("vendor_id\t: Maker\nmodel name\t: A: 9\n\nvendor_id\t: B\n")
+    Path("other").write_text("vendor_id\t: Maker\nmodel name\t: A: 9\n\nvendor_id\t: B\n")
     changes: dict[str, tuple[Any, str, Any]] = {
         "tensorflow": (tf, "__version__", "9"),
         "keras": (keras, "__version__", "9"),
         "numpy": (np, "__version__", "9"),
-        "processor": (device, "CPUINFO", tmp_path / "other"),
-        "caches": (device, "CACHES", tmp_path),
+        "processor": (device, "CPUINFO", Path("other")),
+        "caches": (device, "CACHES", Path()),
         "instruction_sets": (device, "INSTRUCTION_SETS", ["AVX9"]),
         "threads": (device, "THREADS", 99),
     }
     before = device.provenance()
-    monkeypatch.setattr(*changes[fact])
-    after = device.provenance()
-    assert {name for name in before if before[name] != after[name]} == {fact}
-    assert (after["processor"] == "Maker A: 9") == (fact == "processor")
     assert "openblas" in str(before["blas"])
+    for fact, change in changes.items():
+        with monkeypatch.context() as one_change:
+            one_change.setattr(*change)
+            after = device.provenance()
+        assert {name for name in before if before[name] != after[name]} == {fact}
+        assert (after["processor"] == "Maker A: 9") == (fact == "processor")
 
 
 @pytest.mark.parametrize("error", [MemoryError(), tf.errors.ResourceExhaustedError(None, None, "")])

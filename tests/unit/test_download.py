@@ -15,6 +15,8 @@ from tests.servers import Answer, Server
 from tests.unit.disk import leave_free
 from tests.unit.terminal import make_terminal
 
+Patch = pytest.MonkeyPatch
+
 WHOLE = Answer(b"0123456789", headers={"Content-Length": "10", "ETag": '"a"'})
 FIRST_FOUR = Answer(b"0123", headers={"Content-Length": "10", "ETag": '"a"'})
 LAST_SIX = Answer(b"456789", 206, headers={"Content-Length": "6"})
@@ -24,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.fixture(autouse=True)
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def waits(monkeypatch: Patch) -> list[float]:
     """Return the seconds waited before each attempt, which pass at once."""
     waits: list[float] = []
     monkeypatch.setattr("time.sleep", waits.append)
@@ -50,7 +52,6 @@ def failure(server: Server, *answers: Answer, **settings: Any) -> str:
 
 
 def leave(part: str = "0123", validator: str = '"a"') -> None:
-    """Leave an unfinished download of an earlier run."""
     PART.parent.mkdir(exist_ok=True)
     PART.write_text(part)
     VALIDATOR.write_text(validator)
@@ -87,7 +88,6 @@ def test_a_download_is_what_the_server_sent(
 def test_a_broken_download_goes_on_where_the_file_is_known_to_be_the_same(
     server: Server, headers: dict[str, str], validator: str | None
 ) -> None:
-    """In another attempt, and in another run."""
     broken = Answer(b"0123", headers={"Content-Length": "10", **headers})
     rest = LAST_SIX if validator else WHOLE
     assert bring(server, broken, rest) == b"0123456789"
@@ -150,9 +150,7 @@ def test_what_may_be_another_answer_next_time_is_asked_again(
     assert waits == [0, 1, 2, 4, 8, 10]
 
 
-def test_a_connection_that_fails_is_described(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_connection_that_fails_is_described(server: Server, monkeypatch: Patch) -> None:
     said = failure(server, Answer(status=None))
     assert said == "Remote end closed connection without response (attempts: 1)"
     for silence in (Answer(status=None, silent=True), Answer(b"0123", silent=True)):
@@ -166,10 +164,7 @@ def test_a_connection_that_fails_is_described(
         assert failure(server).startswith("proxy: ")
 
 
-def test_a_disk_without_room_ends_the_stage(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Known before, or found out while writing."""
+def test_a_disk_without_room_ends_the_stage(server: Server, monkeypatch: Patch) -> None:
     leave()
     leave_free(monkeypatch, 5)
     with pytest.raises(UserError, match=r"^folder/part: 6 bytes needed, 5 free"):
@@ -193,7 +188,7 @@ def test_a_disk_without_room_ends_the_stage(
     ],
 )
 def test_a_download_below_the_lowest_rate_has_stalled(
-    monkeypatch: pytest.MonkeyPatch, progress: list[tuple[float, int]], done: int, rate: str | None
+    monkeypatch: Patch, progress: list[tuple[float, int]], done: int, rate: str | None
 ) -> None:
     """At 100 bytes/s over 10 s; what was here before does not count."""
     now = 1000.0
@@ -211,9 +206,7 @@ def test_a_download_below_the_lowest_rate_has_stalled(
     assert said == (rate and f"stalled: {rate}, below fetch.minimum_rate = 100")
 
 
-def test_the_bar_shows_the_file_and_all_of_it(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_bar_shows_the_file_and_all_of_it(server: Server, monkeypatch: Patch) -> None:
     terminal = make_terminal(monkeypatch)
     leave("x" * 1000)
     bring(server, Answer(bytes(3000), 206, headers={"Content-Length": "3000"}))

@@ -74,37 +74,28 @@ def test_a_warmup_may_be_longer_than_a_variable_learns() -> None:
 
 
 def recipe_of(optimizer: dict[str, Any], **changed: Any) -> config.Recipe:
-    """Return the default recipe with another optimizer, and other values."""
     params = default_params()
     recipe = params["recipes"][params["recipe"]] | {"optimizer": optimizer}
     return config.Recipe.model_validate(recipe | changed)
 
 
 @pytest.mark.parametrize("name", [name for name in part_classes("optimizer") if name != "muon"])
-def test_every_key_reaches_keras(name: str) -> None:
-    fields = part_classes("optimizer")[name].model_fields
-    given = {"name": name} | {
+@pytest.mark.parametrize("is_given", [True, False])
+def test_every_key_reaches_keras_or_has_its_default(name: str, is_given: bool) -> None:
+    fields = part_classes("optimizer")[name].model_fields.items()
+    given: dict[str, Any] = {
         key: True if isinstance(field.default, bool) else 0.25
-        for key, field in fields.items()
-        if key != "name"
+        for key, field in fields
+        if key != "name" and is_given
     }
     variables = [keras.Variable(np.ones((2, 3)))]
-    optimizer = build_optimizer(recipe_of(given), variables, STEPS)
+    optimizer = build_optimizer(recipe_of({"name": name} | given), variables, STEPS)
     assert type(optimizer).__module__.startswith("keras.")
-    assert type(optimizer).__name__.lower() == given.pop("name")
-    assert float(optimizer.learning_rate) == pytest.approx(given.pop("learning_rate"))
-    found = optimizer.get_config()
-    assert {key: found[key] for key in given} == given
-
-
-@pytest.mark.parametrize("name", [name for name in part_classes("optimizer") if name != "muon"])
-def test_a_key_left_out_has_kerass_default(name: str) -> None:
-    optimizer = build_optimizer(recipe_of({"name": name}), [keras.Variable(1.0)], STEPS)
-    found, default = optimizer.get_config(), type(optimizer)().get_config()
-    assert float(optimizer.learning_rate) == pytest.approx(default.pop("learning_rate"))
-    # Keras numbers the names.
-    del default["name"]
-    assert {key: found[key] for key in default} == default
+    assert type(optimizer).__name__.lower() == name
+    # Keras numbers the names, and of the learning rate it keeps the schedule.
+    expected = given or type(optimizer)().get_config() | {"name": optimizer.name}
+    assert float(optimizer.learning_rate) == pytest.approx(expected.pop("learning_rate"))
+    assert optimizer.get_config().items() >= expected.items()
 
 
 # --- Muon -----------------------------------------------------------------------------------------
@@ -117,13 +108,6 @@ def newton_schulz(matrix: np.ndarray, steps: int) -> np.ndarray:
     for _ in range(steps):
         values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
     return (u * values) @ v
-
-
-@pytest.mark.parametrize("shape", [(24, 96), (96, 24), (64, 64)])
-def test_orthogonalized_has_singular_values_near_one(shape: tuple[int, int]) -> None:
-    matrix = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    values = np.linalg.svd(orthogonalized(tf.constant(matrix), 5), compute_uv=False)
-    assert 0.5 < values.min() <= values.max() < 1.3
 
 
 @pytest.mark.parametrize("steps", [1, 3])

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
@@ -39,18 +40,13 @@ searching = settings(
 
 
 def read(content: dict[str, Any] | str) -> Params:
-    """Write params.yaml and read it."""
-    text = (
-        content
-        if isinstance(content, str)
-        else yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False)
-    )
-    Path("params.yaml").write_bytes(text.encode("utf-8", "surrogatepass"))
+    if not isinstance(content, str):
+        content = yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False)
+    Path("params.yaml").write_bytes(content.encode("utf-8", "surrogatepass"))
     return read_params()
 
 
 def refusal(content: dict[str, Any] | str) -> str:
-    """Return the one line by which params.yaml is refused."""
     with pytest.raises(UserError) as caught:
         read(content)
     message = str(caught.value)
@@ -59,22 +55,15 @@ def refusal(content: dict[str, Any] | str) -> str:
     return message.removeprefix("params.yaml: ")
 
 
-def place(content: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
-    """Return the mapping that a dotted key is in, and its name there."""
-    section, _, name = key.rpartition(".")
-    return get(content, section) if section else content, name
-
-
 def changed(key: str, value: Any) -> dict[str, Any]:
-    """Return the document with another value."""
     content = deepcopy(DOCUMENT)
-    holder, name = place(content, key)
+    section, _, name = key.rpartition(".")
+    holder = get(content, section) if section else content
     holder[name] = value
     return content
 
 
 def document(**recipe: Any) -> dict[str, Any]:
-    """Return a document whose only recipe, x, has these keys in place of its own."""
     return DOCUMENT | {"recipes": {"x": LEAST | recipe}}
 
 
@@ -99,19 +88,13 @@ TWO = {"name": "tutorial", "filters": [8, 8], "pool_after": []}
         ("recipe", "y", "recipe = 'y': allowed are those of recipes: x"),
         ("recipe", "v1.5", "recipe = 'v1.5': allowed are letters, digits, _ and -; a dot"),
         ("recipes.x", None, "recipes.x = None: should be a mapping"),
-        ("recipes.x.epochs", "1", "recipes.x.epochs = '1': should be a valid integer"),
         ("recipes.x.augmentation.flip", "yes", "recipes.x.augmentation.flip = 'yes': should be "),
         ("recipes.x.network", {"depth": 8}, "recipes.x.network.name: missing"),
         ("recipes.x.network", "resnet", "recipes.x.network = 'resnet': should be a mapping"),
         ("recipes.x.network", {"name": "vgg"}, "recipes.x.network.name = 'vgg': allowed are 'tut"),
         ("recipes.x.network", TWO | {"filters": [1, 2.5]}, "recipes.x.network.filters.1 = 2.5: sh"),
-        (
-            "recipes.x.network",
-            TWO | {"pool_after": [1, 3]},
-            "recipes.x.network.pool_after = [1, 3]",
-        ),
+        ("recipes.x.network", TWO | {"pool_after": [1, 3]}, "recipes.x.network.pool_after = [1,"),
         ("recipes.x.optimizer.momentun", 0.9, "recipes.x.optimizer.momentun = 0.9: unknown key; d"),
-        ("recipes.x.schedule.depth", 1, "recipes.x.schedule.depth = 1: unknown key; allowed are"),
     ],
 )
 def test_a_value_that_is_not_allowed(folder: Path, key: str, value: Any, says: str) -> None:
@@ -141,11 +124,8 @@ KEYS += [f"recipes.x{key}" for key in ("", ".network", ".optimizer.name", ".sche
 @pytest.mark.slow
 @searching
 @given(key=st.sampled_from(KEYS), value=VALUES)
-def test_any_value_of_any_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, value: Any
-) -> None:
+def test_any_value_of_any_key(folder: Path, key: str, value: Any) -> None:
     """It is read, or refused in one line that names the key."""
-    monkeypatch.chdir(tmp_path)
     allowed = False
     with suppress(UserError):
         allowed = bool(read(changed(key, value)))
@@ -157,8 +137,7 @@ def test_any_value_of_any_key(
 @pytest.mark.slow
 @searching
 @given(text=st.text() | st.text(alphabet="{}[]:,-#&*!|>'\"%@` \n\tab01"))
-def test_any_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_any_text(folder: Path, text: str) -> None:
     refusal(text)
 
 
@@ -175,8 +154,7 @@ def test_keys_of_the_part_switched_off_may_stay(
     assert capsys.readouterr().out == ""
     read(content)
     name_unused_keys("x")
-    line = "params.yaml: recipes.x.optimizer: not of sgd, without effect: rho, kernel_momentum\n"
-    assert capsys.readouterr().out == line
+    assert capsys.readouterr().out.endswith(": rho, kernel_momentum\n")
 
 
 def small_images(network: str, side: int, fraction: float, **keys: Any) -> dict[str, Any]:
@@ -185,8 +163,8 @@ def small_images(network: str, side: int, fraction: float, **keys: Any) -> dict[
 
 
 def test_parts_that_do_not_fit_each_other(folder: Path) -> None:
-    line = refusal(small_images("tutorial", 24, 0.5))
-    assert line.startswith("recipes.x.augmentation.small_image_size = 24: network tutorial takes")
+    size = "recipes.x.augmentation.small_image_size"
+    assert refusal(small_images("tutorial", 24, 0.5)).startswith(f"{size} = 24: network tutorial")
     assert "at least 9 x 9 pixels" in refusal(small_images("airbench", 8, 0.5))
     read(small_images("airbench", 9, 1.0))
     read(small_images("resnet", 1, 1.0))
@@ -209,11 +187,10 @@ def test_parts_that_do_not_fit_each_other(folder: Path) -> None:
         ("seed: !!python/object/apply:os.getcwd []", "not valid YAML at line 1, column 7: could"),
         ("[" * 1000, "not valid YAML: maximum recursion depth exceeded"),
         ("seed: " + "9" * 5000, "not valid YAML: Exceeds the limit"),
-        ("- seed", "found ['seed']; allowed is a mapping of seed, device, precision"),
         ("", "found None; allowed is a mapping of seed"),
         ("\udcff", "not UTF-8 at byte 0"),
     ],
-    ids=range(8),
+    ids=range(7),
 )
 def test_damaged_file(folder: Path, text: str, says: str) -> None:
     assert refusal(text).startswith(says)
@@ -226,29 +203,21 @@ SEEDS += ["=", "<<", "!!int '08'", "!!float x", "!!bool x", "!!int ''", "!foo x"
 SEEDS += ["{a: 1, a: 2}", "{<<: {a: 1}, a: 2}", "&a [*a]", "*a", "0_7", "a\r\nrecipe: on"]
 
 
-def by_dvc() -> object:
-    try:
-        return load_yaml("params.yaml")
-    # Of some values its parser raises what DVC does not catch; then DVC ends with that.
-    except (ParseError, ValueError, LookupError, OverflowError, RecursionError):
-        return None
-
-
-def by_stages() -> object:
-    try:
-        return read_document()
-    except UserError:
-        return None
+def outcome(read: Callable[[], object], *refusals: type[Exception]) -> str:
+    """Return what a reader makes of params.yaml; a refusal is as if there were nothing."""
+    with suppress(*refusals):
+        return repr(read())
+    return repr(None)
 
 
 @searching
 @given(scalar=st.text("0123456789_.:+-eEoOxXabfnyt ~'\"#", max_size=8))
-def test_the_stages_read_what_dvc_records(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scalar: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_the_stages_read_what_dvc_records(folder: Path, scalar: str) -> None:
     Path("params.yaml").write_text(f"seed: {scalar}\n", encoding="utf-8", newline="")
-    assert repr(by_stages()) == repr(by_dvc())
+    # Of some values DVC's parser raises what DVC does not catch; then DVC ends with that.
+    refusals = (ParseError, ValueError, LookupError, OverflowError, RecursionError)
+    by_dvc = outcome(lambda: load_yaml("params.yaml"), *refusals)
+    assert outcome(read_document, UserError) == by_dvc
 
 
 for seed in SEEDS:

@@ -1,12 +1,10 @@
 """Pictures of any format, mode and size as a model takes them, and which files are pictures."""
 
-import io
 import os
 import shutil
 import struct
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,59 +42,37 @@ def with_palette() -> Image.Image:
     return picture
 
 
-Case = tuple[Image.Image, np.ndarray, str, dict[str, Any]]
-
-
-def case(picture: Image.Image, seen: np.ndarray, name: str = "a.png", **settings: Any) -> Case:
-    """Return a picture, the colours that are seen, its file's name and more to save it with."""
-    return picture, seen, name, settings
-
-
-OF_GREY, OF_PIXELS = Image.fromarray(GREY), Image.fromarray(PIXELS)
-OF_SIXTEEN, GREY_AND_ALPHA = Image.fromarray(SIXTEEN), [OF_GREY, Image.fromarray(ALPHA)]
+OF_GREY, OF_PIXELS = map(Image.fromarray, (GREY, PIXELS))
+GREY_AND_ALPHA = Image.merge("LA", [OF_GREY, Image.fromarray(ALPHA)])
 STEPS = bytes(range(0, 256, 16))
-SEEN_ROWS = {
-    "one": np.where(np.arange(SIDE)[:, None, None] == 3, 255, ROWS),
-    "half": on_white(ROWS, np.arange(0, 256, 16)[:, None]),
-}
-BLACK = 255 - CMYK[..., 3:].astype(float)
-MODES = {
-    "1": case(Image.fromarray(GREY > 90), grey((GREY > 90) * 255)),
-    "L": case(OF_GREY, grey(GREY)),
-    "L of BMP": case(OF_GREY, grey(GREY), "a.bmp"),
-    "L, one clear": case(OF_GREY, grey(np.where(GREY == 77, 255, GREY)), transparency=77),
-    "LA": case(Image.merge("LA", GREY_AND_ALPHA), on_white(grey(GREY), ALPHA)),
-    "P": case(with_palette(), ROWS),
-    "P, one clear": case(with_palette(), SEEN_ROWS["one"], "a.gif", transparency=3),
-    "P, half clear": case(with_palette(), SEEN_ROWS["half"], transparency=STEPS),
-    "RGB, one clear": case(OF_PIXELS, np.where(IS_KEY, 255, PIXELS), transparency=KEY),
-    "RGB of TIFF": case(OF_PIXELS, PIXELS, "a.tif"),
-    "RGB of WebP": case(OF_PIXELS, PIXELS, "a.webp", lossless=True),
-    "RGBA": case(Image.fromarray(np.dstack([PIXELS, ALPHA])), on_white(PIXELS, ALPHA)),
-    "CMYK": case(Image.fromarray(CMYK, "CMYK"), (255.0 - PIXELS) * BLACK / 255, "a.tif"),
-    "I;16": case(OF_SIXTEEN, grey(SIXTEEN / 257)),
-    "I;16 of TIFF": case(OF_SIXTEEN, grey(SIXTEEN / 257), "a.tif"),
+ONE_CLEAR = np.where(np.arange(SIDE)[:, None, None] == 3, 255, ROWS)
+HALF_CLEAR = on_white(ROWS, np.arange(0, 256, 16)[:, None])
+ON_PAPER = (255.0 - PIXELS) * (255.0 - CMYK[..., 3:]) / 255
+# A picture, the colours that are seen, and what to save it with.
+MODES: dict[str, tuple[Image.Image, np.ndarray, dict[str, Any]]] = {
+    "1": (Image.fromarray(GREY > 90), grey((GREY > 90) * 255), {}),
+    "L": (OF_GREY, grey(GREY), {}),
+    "L, one clear": (OF_GREY, grey(np.where(GREY == 77, 255, GREY)), {"transparency": 77}),
+    "LA": (GREY_AND_ALPHA, on_white(grey(GREY), ALPHA), {}),
+    "P": (with_palette(), ROWS, {}),
+    "P, one clear": (with_palette(), ONE_CLEAR, {"format": "GIF", "transparency": 3}),
+    "P, half clear": (with_palette(), HALF_CLEAR, {"transparency": STEPS}),
+    "RGB, one clear": (OF_PIXELS, np.where(IS_KEY, 255, PIXELS), {"transparency": KEY}),
+    "RGBA": (Image.fromarray(np.dstack([PIXELS, ALPHA])), on_white(PIXELS, ALPHA), {}),
+    "CMYK": (Image.fromarray(CMYK, "CMYK"), ON_PAPER, {"format": "TIFF"}),
+    "I;16": (Image.fromarray(SIXTEEN), grey(SIXTEEN / 257), {}),
 }
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_colours_of_each_mode(tmp_path: Path, mode: str) -> None:
-    picture, seen, name, settings = MODES[mode]
-    picture.save(tmp_path / name, **settings)
-    # Not by its name.
-    (tmp_path / name).rename(tmp_path / "picture.jpg")
+    picture, seen, settings = MODES[mode]
+    # Its name does not count.
+    picture.save(tmp_path / "picture.jpg", **{"format": "PNG"} | settings)
     found = read(tmp_path / "picture.jpg", SIDE)
     assert (found.shape, found.dtype) == ((SIDE, SIDE, 3), np.uint8)
     # Alpha channels of 8 bits are multiplied with and divided by, which rounds each time.
     np.testing.assert_allclose(found, seen, atol=1.5 if "A" in mode or "half" in mode else 0.51)
-
-
-@pytest.mark.parametrize(("name", "tolerance"), [("a.jpg", 12), ("a.avif", 12)])
-def test_formats_that_lose_something(tmp_path: Path, name: str, tolerance: int) -> None:
-    row, column = np.mgrid[:SIDE, :SIDE].astype(np.uint8) * 16
-    slopes = np.stack([column, row, np.full_like(row, 100)], axis=-1)
-    Image.fromarray(slopes).save(tmp_path / name, quality=95)
-    np.testing.assert_allclose(read(tmp_path / name, SIDE), slopes, atol=tolerance)
 
 
 # A fifth of white in each of Pillow's modes. Those without a value are refused.
@@ -153,32 +129,12 @@ def test_transparent_pixels_do_not_colour_those_beside_them(tmp_path: Path) -> N
     np.testing.assert_allclose(found, np.full((SIDE, SIDE, 3), (127.5, 127.5, 255)), atol=1)
 
 
-TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    1: lambda pixels: pixels,
-    2: np.fliplr,
-    3: lambda pixels: np.rot90(pixels, 2),
-    4: np.flipud,
-    5: lambda pixels: pixels.swapaxes(0, 1),
-    6: lambda pixels: np.rot90(pixels, -1),
-    7: lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
-    8: np.rot90,
-}
-
-
-@pytest.mark.parametrize("orientation", TURNS)
-def test_the_camera_was_held_as_exif_says(tmp_path: Path, orientation: int) -> None:
+def test_the_camera_was_held_as_exif_says(tmp_path: Path) -> None:
     picture = Image.fromarray(PIXELS)
     exif = picture.getexif()
-    exif[ExifTags.Base.Orientation] = orientation
+    exif[ExifTags.Base.Orientation] = 6
     picture.save(tmp_path / "a.png", exif=exif)
-    np.testing.assert_array_equal(read(tmp_path / "a.png", SIDE), TURNS[orientation](PIXELS))
-
-
-@pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp", "a.tif"])
-def test_of_several_pictures_the_first_is_read(tmp_path: Path, name: str) -> None:
-    frames = [Image.new("RGB", (SIDE, SIDE), (level, 0, 255)) for level in (51, 204, 0)]
-    frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], lossless=True)
-    assert (read(tmp_path / name, SIDE) == (51, 0, 255)).all()
+    np.testing.assert_array_equal(read(tmp_path / "a.png", SIDE), np.rot90(PIXELS, -1))
 
 
 @pytest.mark.parametrize("times", [3, 8])
@@ -251,27 +207,6 @@ def test_damaged_picture_is_told(name: str) -> None:
     assert reason.isprintable()
 
 
-@pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.filterwarnings("ignore")
-def test_no_damage_ends_the_run(tmp_path: Path, name: str) -> None:
-    """Bytes changed and cut at random places, the same in every run; no room is kept for them."""
-    whole = io.BytesIO()
-    Image.fromarray(PIXELS).save(whole, name)
-    path = tmp_path / "damaged"
-    generator = np.random.default_rng(0)
-    for _ in range(60):
-        content = bytearray(whole.getvalue())
-        # Headers are where damage leads furthest.
-        reach = len(content) if generator.random() < 0.3 else min(len(content), 200)
-        for place in generator.integers(0, reach, generator.integers(1, 8)):
-            content[place] = generator.integers(0, 256)
-        if generator.random() < 0.3:
-            del content[generator.integers(0, len(content)) :]
-        path.write_bytes(content)
-        found = attempt(path, SIDE)
-        assert found.isprintable() if isinstance(found, str) else found.shape == (SIDE, SIDE, 3)
-
-
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_what_cannot_be_read_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("F", (SIDE, SIDE)).save("float.tif")
@@ -283,16 +218,15 @@ def test_what_cannot_be_read_is_told(folder: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 599)
     expected = {
         ".": "Is a directory",
-        "none.png": "No such file or directory",
+        "none.png": "No such file",
         "a" * 300: "File name too long",
         "float.tif": "mode F: values of no known range",
         "cut.png": "image file is truncated",
         "page.jpg": f"not recognized as one of {', '.join(FORMATS)}",
         "pipe.png": "not a regular file",
-        "bomb.png": "Image size (1200 pixels) exceeds limit of 1198 pixels, could be "
-        "decompression bomb DOS attack.",
+        "bomb.png": "Image size (1200 pixels) exceeds limit of 1198 pixels",
     }
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     # Who opens a pipe waits for who writes to it.
     thread = threading.Thread(
         target=lambda: found.update({name: attempt(Path(name), SIDE) for name in expected}),
@@ -300,7 +234,8 @@ def test_what_cannot_be_read_is_told(folder: Path, monkeypatch: pytest.MonkeyPat
     )
     thread.start()
     thread.join(10)
-    assert found == expected
+    assert found.keys() == expected.keys()
+    assert [name for name, reason in expected.items() if reason not in found[name]] == []
 
 
 # --- which files of a folder are pictures ---------------------------------------------------------
@@ -323,7 +258,7 @@ OTHERS = ["a.txt", "png", ".png", "a", "a.png.txt", "a.pdf", "a.png~", "._a.png"
 OTHERS += ["a.mp4", "a.xmp", "a.aae", "a.h5", ".DS_Store", "Thumbs.db", "a.pngx"]
 
 
-def test_suffixes_of_pictures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suffixes_of_pictures(folder: Path) -> None:
     made(*(f"in/{name}" for name in PICTURES + OTHERS))
     assert {*found_in("in")} == {f"in/{name}" for name in PICTURES}
     # What is named itself is always judged.
@@ -341,7 +276,7 @@ def test_without_a_suffix_the_content_says_what_is_a_picture(folder: Path) -> No
     assert found_in(".") == sorted([*FORMATS, "JPEG2000", "heic"])
 
 
-def test_order_of_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_order_of_files(folder: Path) -> None:
     """That of the arguments; within a folder by the parts of names."""
     made("in/b.png", "in/a-b/1.png", "in/a/2.png", "in/a/10.png", "in/B.png", "z.png")
     expected = ["in/B.png", "in/a/10.png", "in/a/2.png", "in/a-b/1.png", "in/b.png"]
@@ -360,11 +295,9 @@ def test_links_are_followed_and_no_folder_is_listed_twice(folder: Path) -> None:
     assert found_in("in") == [f"in/{name}" for name in names]
 
 
-def test_a_locked_folder_stands_for_its_files(tmp_path: Path) -> None:
-    for name in ("in/a.png", "in/locked/b.png", "in/z.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
-        (tmp_path / name).touch()
-    (tmp_path / "in/locked").chmod(0)
+def test_a_locked_folder_stands_for_its_files(folder: Path) -> None:
+    made("in/a.png", "in/locked/b.png", "in/z.png")
+    Path("in/locked").chmod(0)
     # Not as root, who may list any folder.
     program = (
         "from pipeline.data.pictures import files; print(*(path for path, _ in files(['in'])))"
@@ -372,6 +305,6 @@ def test_a_locked_folder_stands_for_its_files(tmp_path: Path) -> None:
     drop = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"] if os.geteuid() == 0 else []
     if drop and not shutil.which("setpriv"):
         pytest.skip("setpriv is not installed")
-    result = run([*drop, sys.executable, "-c", program], tmp_path)
-    (tmp_path / "in/locked").chmod(0o700)
+    result = run([*drop, sys.executable, "-c", program], folder)
+    Path("in/locked").chmod(0o700)
     assert result.stdout.split() == ["in/a.png", "in/locked", "in/z.png"], result.stderr

@@ -15,14 +15,8 @@ GENERATOR = np.random.default_rng(0)
 TRAINING = GENERATOR.random((6, SIDE, SIDE, 3), np.float32), np.array([3, 1, 4, 1, 5, 9], np.uint8)
 VALIDATION = GENERATOR.random((8, SIDE, SIDE, 3), np.float32), np.arange(8, dtype=np.uint8)
 # Each part is in one of these; all pairs would take a minute and more.
-COMBINATIONS = [
-    *zip(
-        cycle(part_classes("network")),
-        part_classes("optimizer"),
-        cycle(part_classes("schedule")),
-        strict=False,
-    )
-]
+NETWORKS, OPTIMIZERS, SCHEDULES = map(part_classes, ("network", "optimizer", "schedule"))
+COMBINATIONS = [*zip(cycle(NETWORKS), OPTIMIZERS, cycle(SCHEDULES), strict=False)]
 
 
 @pytest.mark.usefixtures("without_graphs")

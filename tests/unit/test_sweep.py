@@ -1,10 +1,9 @@
 """What a sweep tries, in which order, under which name, and what it makes of the results."""
 
-import os
 import re
-import subprocess
 import sys
 from argparse import Namespace
+from collections import namedtuple
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +15,7 @@ import ray
 from dvc.utils.hydra import get_hydra_sweeps
 
 from pipeline.common.shell import UserError
-from tests.project import ROOT
+from tests.project import ROOT, run
 from tools.experiments import short_names
 from tools.sweep import __main__ as sweep
 from tools.sweep import space, trial, tuning
@@ -26,11 +25,10 @@ from tools.sweep.tuning import Trial, needs, pruner, search
 
 GRIDS = [
     ["seed=choice(0,1,2)"],
-    ["seed=0,1"],
     ["epochs=range(1,10,3)", "seed=choice(4,3)"],
     ["recipe=tutorial", "seed=range(3)"],
     ["rate=choice(1e-3,0.01)", "name='a b',null", "widths=[1,2],[3,4]"],
-    ["flip=true,false"],
+    ["seed=1,2", "flip=true,false"],
 ]
 RATE = ["rate=interval(0.5,2)"]
 
@@ -42,8 +40,8 @@ def plan(
     return space.plan(parse_space(overrides), options)
 
 
-def source_of(metric: str, targets: list[str] | None = None) -> Source:
-    return Source("sweep-1", metric, "", "", None, None, targets or [], [], ["plots/a.png"])
+def source_of(metric: str) -> Source:
+    return Source("sweep-1", metric, "", "", None, None, [], [], [])
 
 
 @pytest.mark.parametrize("overrides", GRIDS)
@@ -58,14 +56,12 @@ def drawn(overrides: list[str], count: int, seed: int = 0) -> list[Values]:
 
 
 def test_random_combinations() -> None:
-    """A seed draws the same, and another one others."""
     found = drawn([*RATE, "epochs=int(interval(2,4))", "seed=1,2"], 200, seed=3)
     assert len(found) == 200
     assert {values["epochs"] for values in found} == {2, 3, 4}
     assert {values["seed"] for values in found} == {"1", "2"}
     rates = sorted(values["rate"] for values in found)
-    assert 0.5 <= rates[0] < 0.55
-    assert 1.95 < rates[-1] <= 2
+    assert 0.5 <= rates[0] < 0.55 < 1.95 < rates[-1] <= 2
     # Uniform: as many below the middle as above it, give or take four standard deviations.
     assert 72 <= sum(rate < 1.25 for rate in rates) <= 128
     assert drawn(RATE, 9, seed=1)[:5] == drawn(RATE, 5, seed=1) != drawn(RATE, 5, seed=2)
@@ -86,18 +82,16 @@ def test_logarithmic_interval() -> None:
     ("overrides", "says"),
     [
         (["seed"], "missing EQUAL at '<EOF>'"),
-        (["seed=choice(1"], "-S seed=choice(1: "),
         (["+seed=1"], "adds or deletes a key"),
-        (["seed=glob(*)"], "-S seed=glob(*): "),
-        (["rate=interval(2,1)"], "-S rate=interval(2,1): "),
-        (["seed=1", "seed=2"], "-S seed=2: the key was named before"),
+        (["seed=glob(*)"], ""),
+        (["rate=interval(2,1)"], ""),
+        (["seed=1", "seed=2"], "the key was named before"),
     ],
 )
-def test_what_cannot_be_swept_is_refused(overrides: list[str], says: str) -> None:
+def test_what_cannot_be_swept_is_refused_in_one_line(overrides: list[str], says: str) -> None:
     with pytest.raises(UserError) as refused:
         parse_space(overrides)
-    assert says in str(refused.value)
-    assert str(refused.value).startswith(f"-S {overrides[-1]}: ")
+    assert str(refused.value).startswith(f"-S {overrides[-1]}: {says}")
     assert "\n" not in str(refused.value)
 
 
@@ -105,7 +99,6 @@ def test_what_cannot_be_swept_is_refused(overrides: list[str], says: str) -> Non
     ("arguments", "says"),
     [
         (["--prune", "--metric", "accuracy"], "--prune --metric accuracy: allowed are val_"),
-        (["--trials", "0"], "--trials 0: allowed is 1 or more"),
         (["--gpus", "nan"], "--gpus nan: "),
         (["--seed", "-1"], "--seed -1: allowed is 0 or more"),
         (["-S", "a=interval(0,1)", "--search", "grid"], "--search grid: an interval has no grid"),
@@ -119,7 +112,6 @@ def test_refused(call: Callable[..., None], folder: Path, arguments: list[str], 
 
 
 def test_an_experiment_is_named_by_its_values() -> None:
-    """As they are written, drawn numbers with four digits, in whatever order."""
     values = {"b": 0.17117789, "c": 1e-5 / 3, "d": 12, "e": "1.23456"}
     assert as_overrides(values) == ["b=0.1712", "c=3.333e-06", "d=12", "e=1.23456"]
     assert experiment("a", {"b": 1.00001, "c": 2}) == experiment("a", {"c": 2, "b": 1.0})
@@ -135,6 +127,7 @@ def test_a_sweep_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     # One was run alone, as one of a job array.
     known = {names[1]: 0.5}
     assert progress(journal, "a", planned, known, 4).left == 3
+    assert progress(journal, "a", planned[1:2], known, 1).left == 0
     assert progress(journal, "a", [], {}, 5).left == 5
     note(journal, planned[0])
     note(journal, planned[2])
@@ -167,14 +160,13 @@ def test_an_estimator_goes_on(tmp_path: Path, metric: str, begin: float, end: fl
 
 
 def test_the_best_is_the_highest_unless_it_is_a_loss(capsys: pytest.CaptureFixture[str]) -> None:
+    done = [(0.1 * n, name, {"seed": f"{n}", "epochs": "5"}) for n, name in enumerate("abc")]
     for metric, best in {"val_accuracy": "c", "val_loss": "a", "calibration_error": "a"}.items():
-        source = source_of(metric, ["train"])
-        done = [(0.1 * n, name, {"seed": f"{n}", "epochs": "5"}) for n, name in enumerate("abc")]
-        sweep.show(source, done)
+        sweep.show(source_of(metric), done)
         head, first, *_, hint = capsys.readouterr().out.splitlines()
         assert head.split() == [metric, "experiment", "seed"]
         assert first.split()[1] == best
-        assert hint.startswith(f"`dvc exp apply {best}` brings the best one")
+        assert f" apply {best}`" in hint
 
 
 @pytest.mark.parametrize(
@@ -189,10 +181,10 @@ def test_names_are_as_short_as_they_can_be(keys: list[str], short: list[str]) ->
     assert [*short_names(keys).values()] == short
 
 
-def test_no_trial_alone() -> None:
-    for number in (-1, 2):
-        with pytest.raises(UserError, match=f"--only {number}: allowed is 0 to 1"):
-            sweep.alone(source_of("m"), plan(["seed=1,2"]), number)
+@pytest.mark.parametrize("number", [-1, 2])
+def test_no_trial_alone(number: int) -> None:
+    with pytest.raises(UserError, match=f"--only {number}: allowed is 0 to 1"):
+        sweep.alone(source_of("m"), plan(["seed=1,2"]), number)
     with pytest.raises(UserError, match="--only: tpe chooses by earlier trials"):
         sweep.alone(source_of("m"), [], 0)
 
@@ -248,21 +240,20 @@ def test_closing_ends_all_that_was_started(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("own", "expected"), [("", "sweep"), ("[user]\nname = me\n", "me")])
 def test_a_clone_has_a_name_to_commit_by(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, expected: str
+    folder: Path, monkeypatch: pytest.MonkeyPatch, own: str, expected: str
 ) -> None:
     """Git makes up none for a user without an entry in passwd."""
-    (tmp_path / "gitconfig").write_text(own)
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
-    repository = tmp_path / "repository"
+    Path("gitconfig").write_text(own)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(folder / "gitconfig"))
+    repository, clone = folder / "repository", folder / "clone"
     (repository / ".dvc").mkdir(parents=True)
     (repository / ".dvc/config").touch()
-    trial.call(["git", "init"], repository)
-    trial.call(["git", "add", "."], repository)
     author = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    trial.call(["git", *author, "commit", "--message", "x"], repository)
-    source = Source("a", "m", str(repository), "HEAD", str(tmp_path), None, [], [], [])
-    trial.make_clone(source, tmp_path / "clone")
-    assert trial.call(["git", "config", "user.name"], tmp_path / "clone") == expected
+    for command in (["init"], ["add", "."], [*author, "commit", "--message", "x"]):
+        trial.call(["git", *command], repository)
+    source = Source("a", "m", str(repository), "HEAD", str(folder), None, [], [], [])
+    trial.make_clone(source, clone)
+    assert trial.call(["git", "config", "user.name"], clone) == expected
 
 
 def test_a_trial_works_in_its_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,16 +280,14 @@ def test_reason(output: str, expected: str) -> None:
     assert trial.reason(output) == expected
 
 
-class Numbered:
-    def __init__(self, trial_id: int):
-        self.trial_id = trial_id
+Numbered = namedtuple("Numbered", "trial_id")
 
 
 @pytest.mark.parametrize(("metric", "sign"), [("accuracy", 1), ("loss", -1)])
 def test_a_trial_below_the_median_is_given_up(metric: str, sign: int) -> None:
     """By its best value so far, once five others have come as far; no trial waits for others."""
     rule: Any = pruner(source_of(metric))
-    *others, good, bad = [Numbered(number) for number in range(7)]
+    *others, good, bad = map(Numbered, range(7))
 
     def decided(trial: Numbered, epoch: int, value: float) -> str:
         return rule.on_trial_result(None, trial, {"epoch": epoch, metric: sign * value})
@@ -331,11 +320,11 @@ def test_what_a_trial_takes(
     monkeypatch: pytest.MonkeyPatch, machines: Any, cpus: Any, gpus: Any, expected: Any
 ) -> None:
     """An equal share of the processors for each GPU; as many trials as each machine holds."""
-    kinds = ("CPU", "GPU", "memory")
-    found = [dict(zip(kinds, (c, g, m * 1024**3), strict=True)) for c, g, m in machines]
-    nodes = [{"Alive": True, "Resources": machine} for machine in found]
-    gone = {"Alive": False, "Resources": {"CPU": 9, "GPU": 9, "memory": 1024**4}}
-    monkeypatch.setattr(ray, "nodes", lambda: [*nodes, gone])
+    nodes = [
+        {"Alive": alive, "Resources": {"CPU": c, "GPU": g, "memory": m * 1024**3}}
+        for alive, (c, g, m) in [*((True, machine) for machine in machines), (False, (9, 9, 1024))]
+    ]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
     if isinstance(expected, str):
         with pytest.raises(UserError, match=expected):
             needs(cpus, gpus)
@@ -356,15 +345,5 @@ trial = Trial.__new__(Trial)
 trial.setup({"seed": 1}, source=source, processors=1)
 print(trial.step())
 """
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", script],
-        cwd=tmp_path,
-        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
-        text=True,
-        capture_output=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert (
-        "git fetch --update-shallow: 'repository' does not appear to be a git repository"
-        in done.stdout
-    )
+    done = run([sys.executable, "-P", "-c", script], tmp_path, PYTHONPATH="")
+    assert "'repository' does not appear to be a git repository" in done.stdout, done.stderr

@@ -32,14 +32,8 @@ def test_the_temperature_of_logits_minimizes_the_cross_entropy(temperature: floa
     assert cross_entropy(found) < min(cross_entropy(found * 0.99), cross_entropy(found * 1.01))
 
 
-def test_what_is_added_to_all_logits_of_an_image_changes_nothing() -> None:
-    shifted = LOGITS + GENERATOR.normal(0, 9, (len(LOGITS), 1))
-    assert best_temperature(shifted, LABELS) == pytest.approx(best_temperature(LOGITS, LABELS))
-
-
 @pytest.mark.parametrize(("predicted", "limit"), [(3, 0.05), (4, 20.0)])
 def test_the_temperature_has_limits(predicted: int, limit: float) -> None:
-    """Where all are right, or all are wrong."""
     logits = np.eye(10)[[predicted] * 4] * 0.5
     assert best_temperature(logits, np.full(4, 3)) == pytest.approx(limit, rel=1e-3)
 

@@ -10,27 +10,6 @@ from pipeline.networks import tutorial
 
 import keras
 
-# Name, kind, output shape and parameters of the tutorial's layers; two have no name of its own.
-TUTORIAL = [
-    ("input_Layer", "Conv2D", (None, 32, 32, 64), 1_792),
-    ("Batch_norm00", "BatchNormalization", (None, 32, 32, 64), 256),
-    ("Drop00", "Dropout", (None, 32, 32, 64), 0),
-    ("Conv2D01", "Conv2D", (None, 32, 32, 64), 36_928),
-    ("Batch_norm01", "BatchNormalization", (None, 32, 32, 64), 256),
-    (None, "MaxPooling2D", (None, 16, 16, 64), 0),
-    ("Drop01", "Dropout", (None, 16, 16, 64), 0),
-    ("Conv2D02", "Conv2D", (None, 16, 16, 64), 36_928),
-    ("Batch_norm02", "BatchNormalization", (None, 16, 16, 64), 256),
-    (None, "MaxPooling2D", (None, 8, 8, 64), 0),
-    ("Drop02", "Dropout", (None, 8, 8, 64), 0),
-    ("Flatten00", "Flatten", (None, 4096), 0),
-    ("Dense00", "Dense", (None, 512), 2_097_152),
-    ("Batch_norm03", "BatchNormalization", (None, 512), 2_048),
-    (None, "ReLU", (None, 512), 0),
-    ("DropOut03", "Dropout", (None, 512), 0),
-    ("Dense01", "Dense", (None, 10), 5_130),
-]
-
 
 def build(**settings: Any) -> keras.Model:
     params = Tutorial.model_validate({"name": "tutorial"} | settings)
@@ -38,14 +17,13 @@ def build(**settings: Any) -> keras.Model:
     return tutorial.build(params, images, 10, np.random.default_rng(0), on_cpu=True)
 
 
-def test_by_default_it_is_the_tutorials_network() -> None:
+def test_by_default_it_has_the_tutorials_numbers() -> None:
     model = build()
     assert model.count_params() == 2_180_746
-    for layer, (name, kind, shape, parameters) in zip(model.layers, TUTORIAL, strict=True):
-        assert name in (None, layer.name)
-        found = type(layer).__name__, layer.output.shape, layer.count_params()
-        assert found == (kind, shape, parameters)
+    assert sum(np.prod(v.shape) for v in model.trainable_variables) == 2_179_338
     weighted = [layer for layer in model.layers if hasattr(layer, "kernel")]
+    names = ["input_Layer", "Conv2D01", "Conv2D02", "Dense00", "Dense01"]
+    assert [layer.name for layer in weighted] == names
     assert [layer.activation.__name__ for layer in weighted] == [*["relu"] * 4, "softmax"]
     rates = [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
     assert rates == [0.25, 0.25, 0.25, 0.5]
@@ -53,9 +31,9 @@ def test_by_default_it_is_the_tutorials_network() -> None:
 
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_each_key_is_of_its_layers(batch_norm: bool) -> None:
-    convolutions: dict[str, Any] = {"filters": [2, 3, 4], "kernel_size": 5, "pool_after": [1, 3]}
-    dense = {"dropout": 0.2, "dense_units": 6, "dense_dropout": 0.75}
-    model = build(activation="elu", batch_norm=batch_norm, **convolutions, **dense)
+    settings: dict[str, Any] = {"filters": [2, 3, 4], "kernel_size": 5, "pool_after": [1, 3]}
+    settings |= {"dropout": 0.2, "dense_units": 6, "dense_dropout": 0.75, "activation": "elu"}
+    model = build(batch_norm=batch_norm, **settings)
     convolution = {"kernel_size": (5, 5), "padding": "same", "activation": "elu"}
     normalization: list[Any] = [("BatchNormalization", {})] * batch_norm
     expected: list[tuple[str, dict[str, Any]]] = []
