@@ -23,11 +23,12 @@ from dvc.repo import Repo
 from dvc.repo.brancher import switch
 from scipy.stats import binomtest, t
 
+from pipeline.common.params import parse_yaml
 from pipeline.common.paths import PARAMS, PREDICTIONS
 from pipeline.common.shell import UserError, one_line, run
 from pipeline.common.tables import parse_table
 from pipeline.evaluation.metrics import accuracy_with_interval
-from tools.experiments import TESTED_BY, at, outdated, trainings, yaml_of
+from tools.experiments import TESTED_BY, at, outdated, trainings
 
 # Of other revisions, nothing says which classes there are.
 COLUMNS = {"index": int, "actual": str, "predicted": str}
@@ -79,10 +80,7 @@ def value_of(text: str, params: dict[str, Any]) -> tuple[str, Any]:
         raise UserError(f"{text}: a setting has several seeds; name revisions instead")
     if not value:
         raise UserError(f"{text}: no value")
-    try:
-        return key, yaml_of(value)
-    except UserError as error:
-        raise UserError(f"{text}: {error}") from None
+    return key, parse_yaml(value, text)
 
 
 def of_value(text: str, seeds_below: float) -> list[str]:
@@ -125,9 +123,9 @@ def right(revision: str) -> tuple[Any, pd.Series]:
         with Repo() as repo, switch(repo, revision):
             # From the root, wherever in the project this runs.
             read = repo.dvcfs.read_text
-            params = yaml_of(read(f"/{PARAMS}"))
+            params = parse_yaml(read(f"/{PARAMS}"), PARAMS)
             has_lock = repo.dvcfs.exists("/dvc.lock")
-            lock = yaml_of(read("/dvc.lock"))["stages"] if has_lock else {}
+            lock = parse_yaml(read("/dvc.lock"), "dvc.lock")["stages"] if has_lock else {}
             text = None if f"{PREDICTIONS}" in outdated(lock, params) else read(f"/{PREDICTIONS}")
     except Exception as error:
         # Git, DVC and the file system each raise their own.
