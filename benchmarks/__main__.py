@@ -7,28 +7,26 @@ both. Nothing else should run meanwhile.
 """
 
 import argparse
-import json
 import os
 from collections import defaultdict
 from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from benchmarks.turns import Program, in_turns, ours
+from benchmarks.turns import Program, in_turns, measure, ours
 from pipeline.common import device
 from pipeline.common.params import read_params
 from pipeline.common.shell import UserError, run
 
 BATCH_SIZES = (250, 500, 1000)
 PEERS = Path(".venv-bench")
-# Of the published recipe.
+# Of the published recipe; ours has small images in half of its epochs.
 PEER_EPOCHS = 8
 PEER_BATCH_SIZE = 2000
 SHORT_IMAGES = 15_500
 STEPS = 5
 SEEDS = (0, 1, 2)
-MACHINE = ("processor", "threads", "tensorflow", "keras")
 
 Row = tuple[str, ...]
 
@@ -41,14 +39,13 @@ class Peer(NamedTuple):
     precision: str
     batch_size: int
 
-    def program(self, what: str, recipe: dict, last: float, rows: int) -> Program:
-        """Return a measurement of it."""
-        settings = [*map(str, self[1:]), json.dumps(recipe), str(last)]
-        python = str(PEERS / self.release / "bin/python")
-        return Program([python, "-m", "benchmarks.peer", what, "cpu", *settings], rows)
+    def program(self, work: str, recipe: dict, rows: int = 1, **settings: Any) -> Program:
+        python = [str(PEERS / self.release / "bin/python"), "-m", "benchmarks.peer"]
+        settings |= {"mode": self.mode, "precision": self.precision}
+        settings["recipe"] = recipe | {"batch_size": self.batch_size}
+        return Program(str(self), python, work, settings, rows)
 
     def __str__(self) -> str:
-        """Return it in words."""
         return f"PyTorch {self.release}, {self.mode}, {self.precision}, batch {self.batch_size}"
 
 
@@ -62,19 +59,19 @@ def compare_steps(
     recipe: dict, batch_sizes: tuple[int, ...], rounds: int, seconds: float
 ) -> tuple[list[Row], Peer]:
     """Return rows about the training step, and the fastest settings of PyTorch."""
-    precisions = ("float32", "bfloat16") if device.cpu_multiplies_bfloat16() else ("float32",)
-    mine: dict[int, list[float]] = defaultdict(list)
-    theirs: dict[Peer, list[float]] = defaultdict(list)
     releases = sorted(path.parent.name for path in PEERS.glob("*/bin"))
     if not releases:
         raise UserError(f"{PEERS}: no PyTorch in there; `make bench` installs it")
+    precisions = ("float32", "bfloat16") if device.cpu_multiplies_bfloat16() else ("float32",)
+    mine: dict[int, list[float]] = defaultdict(list)
+    theirs: dict[Peer, list[float]] = defaultdict(list)
+    # One process at a time, for the memory that each takes.
     for _, size in product(range(rounds), batch_sizes):
-        # One process at a time, for the memory that each takes.
-        ((row,),) = in_turns(ours("steps", recipe, size, STEPS, seconds))
+        row = measure(ours("steps", recipe | {"batch_size": size}, count=STEPS, seconds=seconds))
         mine[size].append(row["images_per_second"])
         for settings in product(releases, ("eager", "compile"), precisions, [size]):
             peer = Peer(*settings)
-            ((row,),) = in_turns(peer.program("steps", recipe, seconds, 1))
+            row = measure(peer.program("steps", recipe, seconds=seconds))
             theirs[peer].append(row["images_per_second"])
     fastest = max(theirs, key=lambda peer: median(theirs[peer]))
     best = max(map(median, mine.values())), median(theirs[fastest])
@@ -92,14 +89,13 @@ def compare_short_trainings(recipe: dict, tutorial_recipe: dict, seconds: float)
     short["optimizer"] |= {"kernel_learning_rate": 0.24}
     smaller = {"small_image_size": 20, "small_image_fraction": 0.5, "translation": 0}
     short["augmentation"] |= smaller
-    rows, written = [], []
+    tutorial = ours("tutorial", tutorial_recipe, seconds=seconds)
+    times, accuracies, written = [], [], []
     for seed in SEEDS:
-        # Apart, as each has the machine to itself.
-        ((row,),) = in_turns(ours("tutorial", tutorial_recipe, seconds))
-        written.append(row["seconds"])
-        (training,) = in_turns(ours("train", short, seed, SHORT_IMAGES, rows=2))
-        rows.append(training[-1])
-    times, accuracies = ([row[key] for row in rows] for key in ("seconds", "plain"))
+        written.append(measure(tutorial)["seconds"])
+        row = measure(ours("train", short, 2, seed=seed, images=SHORT_IMAGES))
+        times.append(row["seconds"])
+        accuracies.append(row["plain"])
     ratio = f"1/{median(written) / median(times):.0f}"
     return [
         ("short training, the tutorial as written, s", shown(times, 1), shown(written), ratio),
@@ -111,11 +107,13 @@ def compare_trainings(recipe: dict, fastest: Peer) -> list[Row]:
     """Return rows about whole trainings, PyTorch's with two batch sizes."""
     peers = fastest, fastest._replace(batch_size=PEER_BATCH_SIZE)
     shorter = recipe | {"epochs": PEER_EPOCHS}
-    theirs = (peer.program("train", shorter, 0, PEER_EPOCHS) for peer in peers)
-    found = in_turns(ours("train", recipe, 0, rows=recipe["epochs"]), *theirs)
+    theirs = (peer.program("train", shorter, PEER_EPOCHS, seed=0) for peer in peers)
+    found = in_turns(ours("train", recipe, recipe["epochs"], seed=0), *theirs)
     us, *others = (rows[-1] for rows in found)
     table: list[Row] = []
     for peer, them in zip(peers, others, strict=True):
+        if us["images"] != them["images"]:
+            raise UserError(f"{peer}: {them['images']} training images, {us['images']} here")
         ratio = f"{us['seconds'] / them['seconds']:.2f}"
         table += [
             (f"training, s; {peer}", f"{us['seconds']:.0f}", f"{them['seconds']:.0f}", ratio),
@@ -132,8 +130,8 @@ def main() -> None:
     large = recipes["airbench94"]
     if large["network"]["block_depth"] != 2:
         raise UserError("params.yaml: recipes.airbench94.network.block_depth: the peer has only 2")
-    # For both sides, as dvc.yaml sets it for training.
-    os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+    # For both sides: as dvc.yaml sets it for training, and no GPU.
+    os.environ |= {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "CUDA_VISIBLE_DEVICES": ""}
 
     sizes, rounds, seconds = ((500,), 1, 5.0) if quick else (BATCH_SIZES, 3, 8.0)
     rows, fastest = compare_steps(large, sizes, rounds, seconds)
@@ -144,7 +142,8 @@ def main() -> None:
     for row in rows:
         print("|", " | ".join(row), "|")
     machine = device.provenance()
-    print("\n" + ", ".join(f"{key} {machine[key]}" for key in MACHINE))
+    facts = ("processor", "threads", "tensorflow", "keras")
+    print("\n" + ", ".join(f"{fact} {machine[fact]}" for fact in facts))
 
 
 if __name__ == "__main__":

@@ -12,26 +12,21 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.turns import in_turns, ours
+from benchmarks.turns import measure, ours
 from pipeline.common import device
 from pipeline.common.params import read_params
 from pipeline.common.shell import run
 
-COLUMNS = ("device", "precision", "deterministic")
-CPU = ("cpu", "float32", True)
-GPU = (("gpu", "float32", True), ("gpu", "bfloat16", True), ("gpu", "bfloat16", False))
-STEPS, SECONDS = 20, 2.0
 
-
-def measured(recipe: dict[str, Any], way: tuple[str, str, bool]) -> dict[str, object]:
+def measured(recipe: dict, place: str, precision: str, deterministic: bool) -> dict[str, Any]:
     """Return a row of the table: what two processes measure that take the same steps."""
     size = recipe["batch_size"]
+    way: dict[str, Any] = {"precision": precision, "deterministic": deterministic}
+    steps = ours("steps", recipe, count=20, seconds=2, place=place, **way)
     # One after the other, since each takes a GPU to itself.
-    first, second = (
-        in_turns(ours("steps", recipe, size, STEPS, SECONDS, *way))[0][0] for _ in range(2)
-    )
+    first, second = measure(steps), measure(steps)
     rate = max(first["images_per_second"], second["images_per_second"])
-    return dict(zip(COLUMNS, way, strict=True)) | {
+    return {"device": place, **way} | {
         "same bytes twice": first["weights"] == second["weights"],
         "loss": round(first["loss"], 4),
         "step, ms": round(1000 * size / rate, 2),
@@ -46,10 +41,12 @@ def main() -> None:
     # Now, and not in the processes, fails what is not there.
     device.use(place)
     recipe = read_params().recipes["airbench94"].model_dump()
-    rows = [measured(recipe, way) for way in (CPU, *((place, *way[1:]) for way in GPU))]
+    ways = [("cpu", "float32", True)]
+    ways += [(place, "float32", True), (place, "bfloat16", True), (place, "bfloat16", False)]
+    rows = [measured(recipe, *way) for way in ways]
     print(pd.DataFrame(rows).to_string(index=False), flush=True)
     # An epoch that compiles takes longer than the next one.
-    in_turns(ours("train", recipe, 0, None, place, rows=recipe["epochs"]))
+    measure(ours("train", recipe, recipe["epochs"], seed=0, place=place))
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ last epoch and on the test images.
 """
 
 import sys
-from statistics import mean
+from itertools import chain
 
 import dvc.api
+import pandas as pd
 
 from benchmarks.record import run_experiment
 
@@ -39,25 +40,28 @@ def settings(row: int, seed: int, epochs: int) -> list[str]:
         "recipe=tutorial",
         f"{RECIPE}.epochs={epochs}",
         "evaluate.test_time_augmentation=none",
-        *(setting for idea in ideas for setting in idea),
+        *chain.from_iterable(ideas),
     ]
 
 
 def main() -> None:
     epochs = int(sys.argv[1]) if sys.argv[1:] else EPOCHS
-    for seed in SEEDS:
-        for row in range(len(LADDER)):
-            run_experiment(f"ladder-{row}-seed-{seed}", settings(row, seed, epochs))
+    names = {
+        (row, seed): f"ladder-{row}-seed-{seed}" for seed in SEEDS for row in range(len(LADDER))
+    }
+    for (row, seed), name in names.items():
+        run_experiment(name, settings(row, seed, epochs))
 
-    results = {row["Experiment"]: row for row in dvc.api.exp_show()}
+    results = pd.DataFrame(dvc.api.exp_show()).set_index("Experiment")
     print("\n| idea, added to the row above | validation accuracy | test accuracy |\n|---|---|---|")
     for row, idea in enumerate(LADDER):
-        cells = [idea]
-        for metric in ("val_accuracy", "accuracy"):
-            values = [results[f"ladder-{row}-seed-{seed}"][metric] for seed in SEEDS]
-            percent = [100 * float(value) for value in values]
-            cells.append(f"{mean(percent):.2f} % ({min(percent):.2f} to {max(percent):.2f})")
-        print("|", " | ".join(cells), "|")
+        seeds = results.loc[[names[row, seed] for seed in SEEDS], ["val_accuracy", "accuracy"]]
+        of_seeds = 100 * seeds.astype(float)
+        cells = [
+            f"{values.mean():.2f} % ({values.min():.2f} to {values.max():.2f})"
+            for _, values in of_seeds.items()
+        ]
+        print("|", " | ".join([idea, *cells]), "|")
 
 
 if __name__ == "__main__":

@@ -1,25 +1,21 @@
-"""Measures this project; prints JSON, a line for each result.
+"""Measures this project, as `python -m benchmarks.ours WORK SETTINGS`; prints a row as JSON a line.
 
-python -m benchmarks.ours steps RECIPE_JSON BATCH STEPS SECONDS [DEVICE PRECISION DETERMINISTIC]
-python -m benchmarks.ours train RECIPE_JSON SEED [IMAGES [DEVICE]]
-python -m benchmarks.ours tutorial RECIPE_JSON SECONDS
+WORK is steps, train or tutorial; SETTINGS are its arguments as JSON.
 """
 
-import json
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 from statistics import median
 from typing import Any
 
 import numpy as np
 
-from benchmarks.turns import Row, print_in_turns, timed, training_images
+from benchmarks.turns import Row, answer, timed, training_images
 from pipeline.common import device
 from pipeline.common.config import Device, Precision, Recipe, Tutorial
 from pipeline.common.randomness import stream
-from pipeline.data.arrays import load, read_dataset
+from pipeline.data.arrays import Split, load, read_dataset
 from pipeline.evaluation.predictions import predict
 from pipeline.layers.stock import with_stock_layers
 from pipeline.networks.tutorial import build
@@ -34,63 +30,56 @@ NO_VALIDATION = np.empty((0, 0, 0, 3), np.float32), np.empty(0, np.uint8)
 
 def epochs_of(
     recipe: dict,
-    training: tuple[np.ndarray, np.ndarray],
+    training: Split,
     seed: int,
-    where: Device,
+    place: Device = "cpu",
     precision: Precision = "auto",
     deterministic: bool = True,
 ) -> Iterator[tuple[list, keras.Model]]:
     """Train a recipe as the stage does, without validation."""
-    spec = device.use(where, precision)
+    spec = device.use(place, precision)
     if not deterministic:
         disable_op_determinism()
     keras.utils.set_random_seed(seed)
     checked, classes = Recipe.model_validate(recipe), len(read_dataset().classes)
     with tf.device(spec.to_string()):
-        yield from stage.train(checked, training, NO_VALIDATION, classes, seed, where == "gpu")
+        yield from stage.train(checked, training, NO_VALIDATION, classes, seed, place == "gpu")
 
 
-def steps(
-    recipe: dict, batch_size: int, count: int, seconds: float, where: Device = "cpu", *way: Any
-) -> Iterator[Row]:
-    """Take so many steps at full resolution, without end; return a row for each span of seconds.
+def steps(recipe: dict, count: int, seconds: float, **way: Any) -> Iterator[Row]:
+    """Take so many steps at full resolution, without end; yield a row for each span of seconds.
 
     It has images per second and, of the first steps, how long they took with their compilation,
     their mean loss, and a hash of the weights after them.
     """
     endless = 100_000
-    recipe |= {"batch_size": batch_size, "epochs": endless}
+    recipe["epochs"] = endless
     recipe["augmentation"]["small_image_fraction"] = 0.0
     recipe["network"]["whitening_epochs"] = endless
-    training = training_images(count * batch_size)
+    training = training_images(count * recipe["batch_size"])
     images = len(training[1])
     start = time.monotonic()
-    epochs = epochs_of(recipe, training, 0, where, *way)
+    epochs = epochs_of(recipe, training, 0, **way)
     history, model = next(epochs)
-    weights = b"".join(weight.tobytes() for weight in model.get_weights())
-    first = {
-        "first_call": time.monotonic() - start,
-        "loss": history[0]["loss"],
-        "weights": sha256(weights).hexdigest()[:16],
-    }
+    first_call = time.monotonic() - start
+    weights = sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()
+    first = {"first_call": first_call, "loss": history[0]["loss"], "weights": weights[:16]}
     while True:
-        durations = timed(lambda: next(epochs), seconds, warm_up=0)
-        yield {"images": images, "images_per_second": images / median(durations), **first}
+        rate = images / median(timed(lambda: next(epochs), seconds, warm_up=0))
+        yield {"images": images, "images_per_second": rate, **first}
 
 
-def train(
-    recipe: dict, seed: int, images: int | None = None, where: Device = "cpu"
-) -> Iterator[Row]:
-    """Return the time after each epoch, start included, and the test accuracies after the last one.
+def train(recipe: dict, seed: int, images: int | None = None, **way: Any) -> Iterator[Row]:
+    """Yield the time after each epoch, start included, and the test accuracies after the last one.
 
-    On the first so many training images; only training is on the clock.
+    On the first so many training images, or all; only training is on the clock.
     """
     test_images, test_labels = load("test")
-    start = time.monotonic()
-    seconds = 0.0
-    for history, trained in epochs_of(recipe, training_images(images), seed, where):
+    start, seconds = time.monotonic(), 0.0
+    training = training_images(images)
+    for history, trained in epochs_of(recipe, training, seed, **way):
         seconds += time.monotonic() - start
-        row = {"epoch": len(history), "seconds": seconds}
+        row = {"epoch": len(history), "images": len(training[1]), "seconds": seconds}
         if len(history) == recipe["epochs"]:
             # Of the model as it is saved.
             model = with_stock_layers(trained, test_images.shape[1])
@@ -102,26 +91,21 @@ def train(
 
 
 def tutorial(recipe: dict, seconds: float) -> Iterator[Row]:
-    """Return how long all epochs take the reader of the 2018 tutorial, with Keras's own `fit`.
+    """Yield how long all epochs take the reader of the 2018 tutorial, with Keras's own `fit`.
 
     By a hundred batches, again and again over a span of seconds.
     """
     images, labels = load("train")
-    network = Tutorial(**recipe["network"])
-    model = build(network, images, 10, stream(0, "weights"), on_cpu=False)
+    size = recipe["batch_size"]
+    model = build(Tutorial(**recipe["network"]), images, 10, stream(0, "weights"), on_cpu=False)
     model.compile("rmsprop", "categorical_crossentropy", metrics=["accuracy"])
-    x = np.asarray(images[: 100 * recipe["batch_size"]])
+    x = np.asarray(images[: 100 * size])
     y = keras.utils.to_categorical(labels[: len(x)], 10)
     # The first round compiles.
-    durations = timed(
-        lambda: model.fit(x, y, batch_size=recipe["batch_size"], verbose=0), seconds, warm_up=1
-    )
+    durations = timed(lambda: model.fit(x, y, batch_size=size, verbose=0), seconds, warm_up=1)
     rate = len(x) / median(durations)
     yield {"images_per_second": rate, "seconds": recipe["epochs"] * len(images) / rate}
 
 
 if __name__ == "__main__":
-    what, *arguments = sys.argv[1:]
-    works: dict[str, Callable[..., Iterator[Row]]]
-    works = {"steps": steps, "train": train, "tutorial": tutorial}
-    print_in_turns(works[what](*map(json.loads, arguments)))
+    answer(steps, train, tutorial)

@@ -1,18 +1,14 @@
 """The peer: the airbench94 recipe in PyTorch, with the parameters that params.yaml gives ours.
 
-Run with the Python of an environment in .venv-bench; prints JSON, a line for each result.
-
-    python -m benchmarks.peer steps DEVICE MODE PRECISION BATCH_SIZE RECIPE_JSON SECONDS
-    python -m benchmarks.peer train DEVICE MODE PRECISION BATCH_SIZE RECIPE_JSON SEED
-
-DEVICE is cpu or cuda, MODE eager or compile, PRECISION float32 or bfloat16.
+Run with the Python of an environment in .venv-bench, `-m benchmarks.peer WORK SETTINGS`; prints a
+row as JSON a line. WORK is steps or train; SETTINGS are its arguments as JSON, among them the mode
+(eager or compile) and the precision (float32 or bfloat16). It computes on a GPU where it sees one.
 """
 
-import json
-import sys
+import math
 import time
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import count, islice, pairwise
 from statistics import median
 
 import numpy as np
@@ -20,13 +16,45 @@ import torch
 import torch.nn.functional as F  # noqa: N812, as everybody calls it
 from joblib import cpu_count
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
-from benchmarks.turns import Row, print_in_turns, timed, training_images
+from benchmarks.turns import Row, answer, timed, training_images
 from pipeline.data.arrays import load
 
 MEAN = np.array([0.4914, 0.4822, 0.4465], np.float32)
 DEVIATION = np.array([0.2470, 0.2435, 0.2616], np.float32)
-QUINTIC = (3.4445, -4.7750, 2.0315)
+# The share of a learning rate, by how many steps were taken.
+Rate = Callable[[int], float]
+
+
+class Network(nn.Module):
+    """airbench94's network: images (n, 3, 32, 32) to logits (n, 10)."""
+
+    def __init__(self, settings: dict):
+        super().__init__()
+        self.whitening = nn.Conv2d(3, 24, 2)
+        self.whitening.weight.requires_grad = False
+        nn.init.zeros_(self.whitening.bias)
+        layers = [self.whitening, nn.GELU()]
+        for inputs, width in pairwise([24, *settings["widths"]]):
+            layers += [convolution(inputs, width), nn.MaxPool2d(2)]
+            layers += [normalization(width, settings), nn.GELU(), convolution(width, width)]
+            layers += [normalization(width, settings), nn.GELU()]
+        self.blocks = nn.Sequential(*layers)
+        self.head = nn.Linear(width, 10, bias=False)
+        self.head.weight.data /= self.head.weight.data.std()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.blocks(x.to(memory_format=torch.channels_last))
+        # The gradient of amax, compiled, divides 0 by 0 in bfloat16.
+        return self.head(F.max_pool2d(x, x.shape[2:]).flatten(1)) / x.shape[1]
+
+    def whiten(self, images: Tensor, epsilon: float) -> None:
+        """Set the first layer to the whitening of 2 x 2 patches of `images`."""
+        patches = F.unfold(images, 2).transpose(1, 2).reshape(-1, 12)
+        variances, components = torch.linalg.eigh(patches.T @ patches / len(patches))
+        filters = (components / (variances + epsilon).sqrt()).T.reshape(12, 3, 2, 2)
+        self.whitening.weight.data[:] = torch.cat([filters, -filters])
 
 
 def convolution(inputs: int, width: int) -> nn.Conv2d:
@@ -45,39 +73,8 @@ def normalization(width: int, settings: dict) -> nn.BatchNorm2d:
     return layer
 
 
-class Network(nn.Module):
-    """airbench94's network; returns logits."""
-
-    def __init__(self, settings: dict):
-        super().__init__()
-        self.whitening = nn.Conv2d(3, 24, 2)
-        self.whitening.weight.requires_grad = False
-        nn.init.zeros_(self.whitening.bias)
-        layers = [self.whitening, nn.GELU()]
-        for inputs, width in pairwise([24, *settings["widths"]]):
-            layers += [convolution(inputs, width), nn.MaxPool2d(2)]
-            layers += [normalization(width, settings), nn.GELU(), convolution(width, width)]
-            layers += [normalization(width, settings), nn.GELU()]
-        self.blocks = nn.Sequential(*layers)
-        self.head = nn.Linear(width, 10, bias=False)
-        self.head.weight.data /= self.head.weight.data.std()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits (n, 10) of images (n, 3, 32, 32)."""
-        x = self.blocks(x.to(memory_format=torch.channels_last))
-        # The gradient of amax, compiled, divides 0 by 0 in bfloat16.
-        return self.head(F.max_pool2d(x, x.shape[2:]).flatten(1)) / x.shape[1]
-
-    def whiten(self, images: Tensor, epsilon: float) -> None:
-        """Set the first layer to the whitening of 2 x 2 patches of `images`."""
-        patches = F.unfold(images, 2).transpose(1, 2).reshape(-1, 12)
-        variances, components = torch.linalg.eigh(patches.T @ patches / len(patches))
-        filters = (components / (variances + epsilon).sqrt()).T.reshape(12, 3, 2, 2)
-        self.whitening.weight.data[:] = torch.cat([filters, -filters])
-
-
 class Muon(torch.optim.Optimizer):
-    """Muon of convolutions with normalized weights."""
+    """Muon of convolutions with normalized weights; `torch.optim.Muon` takes only matrices."""
 
     def __init__(
         self, params: list[Tensor], lr: float, momentum: float, iterations: int, dtype: torch.dtype
@@ -87,7 +84,6 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:
-        """Take one step."""
         (group,) = self.param_groups
         for p in group["params"]:
             velocity = self.state[p].setdefault("velocity", torch.zeros_like(p))
@@ -98,7 +94,7 @@ class Muon(torch.optim.Optimizer):
 
     def orthogonalized(self, matrix: Tensor) -> Tensor:
         """Return it after Newton-Schulz iterations."""
-        a, b, c = QUINTIC
+        a, b, c = 3.4445, -4.7750, 2.0315
         tall = matrix.shape[0] > matrix.shape[1]
         x = matrix.T if tall else matrix
         x = (x / (x.norm() + 1e-7)).to(self.dtype)
@@ -109,44 +105,40 @@ class Muon(torch.optim.Optimizer):
 
 
 def prepared(
-    recipe: dict, mode: str, precision: str, batch_size: int
-) -> tuple[Network, Callable[[Tensor, Tensor, float, float], None]]:
-    """Return the network and its training step; rates are given as shares of the first ones.
+    recipe: dict, mode: str, precision: str, rate: Rate, whitening_rate: Rate
+) -> tuple[Network, Callable[[Tensor, Tensor], None]]:
+    """Return the network and its training step.
 
     SGD trains the biases and the head, Muon the convolutions, by the sum of a batch's losses.
     """
     settings = recipe["optimizer"]
     network = Network(recipe["network"]).to(memory_format=torch.channels_last)
     forward = torch.compile(network) if mode == "compile" else network
-    layers = [*network.blocks]
-    offsets = [layer.bias for layer in layers if isinstance(layer, nn.BatchNorm2d)]
-    kernels = [layer.weight for layer in layers[1:] if isinstance(layer, nn.Conv2d)]
+    offsets = [each.bias for each in network.blocks if isinstance(each, nn.BatchNorm2d)]
+    kernels = [each.weight for each in network.blocks[1:] if isinstance(each, nn.Conv2d)]
     bias, head = settings["bias_learning_rate"], settings["head_learning_rate"]
-    decay = settings["sgd_weight_decay"] * batch_size
-    groups = [
-        {"params": [network.whitening.bias], "lr": bias, "weight_decay": decay / bias},
-        {"params": offsets, "lr": bias, "weight_decay": decay / bias},
-        {"params": [network.head.weight], "lr": head, "weight_decay": decay / head},
-    ]
-    sgd = torch.optim.SGD(groups, momentum=settings["sgd_momentum"], nesterov=True)
-    rate, momentum = settings["kernel_learning_rate"], settings["kernel_momentum"]
+    groups = [([network.whitening.bias], bias), (offsets, bias), ([network.head.weight], head)]
+    decay = settings["sgd_weight_decay"] * recipe["batch_size"]
+    sgd = torch.optim.SGD(
+        [{"params": params, "lr": lr, "weight_decay": decay / lr} for params, lr in groups],
+        momentum=settings["sgd_momentum"],
+        nesterov=True,
+    )
+    kernel, momentum = settings["kernel_learning_rate"], settings["kernel_momentum"]
     dtype = getattr(torch, precision)
-    muon = Muon(kernels, rate, momentum, settings["newton_schulz_steps"], dtype)
+    muon = Muon(kernels, kernel, momentum, settings["newton_schulz_steps"], dtype)
+    schedules = LambdaLR(sgd, [whitening_rate, rate, rate]), LambdaLR(muon, rate)
 
-    def step(x: Tensor, y: Tensor, left: float, whitening_left: float) -> None:
+    def step(x: Tensor, y: Tensor) -> None:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             logits = forward(x)
-        loss = F.cross_entropy(
-            logits.float(), y, label_smoothing=recipe["label_smoothing"], reduction="sum"
-        )
+        smoothing = recipe["label_smoothing"]
+        loss = F.cross_entropy(logits.float(), y, label_smoothing=smoothing, reduction="sum")
         sgd.zero_grad()
         muon.zero_grad()
         loss.backward()
-        rates = (bias * whitening_left, bias * left, head * left, rate * left)
-        for group, now in zip([*sgd.param_groups, *muon.param_groups], rates, strict=True):
-            group["lr"] = now
-        sgd.step()
-        muon.step()
+        for each in (sgd, muon, *schedules):
+            each.step()
 
     return network, step
 
@@ -157,20 +149,49 @@ def wait() -> None:
         torch.cuda.synchronize()
 
 
-def steps(
-    recipe: dict, mode: str, precision: str, batch_size: int, seconds: float
-) -> Iterator[Row]:
-    """Take steps on one batch without end; return images per second over each span of seconds."""
-    _, step = prepared(recipe, mode, precision, batch_size)
-    x, y = torch.rand(batch_size, 3, 32, 32), torch.randint(0, 10, (batch_size,))
+def steps(recipe: dict, mode: str, precision: str, seconds: float) -> Iterator[Row]:
+    """Take steps on one batch without end; yield images per second over each span of seconds."""
+    _, step = prepared(recipe, mode, precision, lambda _: 1e-3, lambda _: 1e-3)
+    size = recipe["batch_size"]
+    x, y = torch.rand(size, 3, 32, 32), torch.randint(0, 10, (size,))
     x = x.to(memory_format=torch.channels_last)
 
     def work() -> None:
-        step(x, y, 1e-3, 1e-3)
+        step(x, y)
         wait()
 
     while True:
-        yield {"images_per_second": batch_size / median(timed(work, seconds))}
+        yield {"images_per_second": size / median(timed(work, seconds))}
+
+
+def train(recipe: dict, mode: str, precision: str, seed: int) -> Iterator[Row]:
+    """Yield the time after each epoch, start included, and the test accuracy after the last one.
+
+    Only training is on the clock.
+    """
+    test = standardized(*load("test"))
+    start, seconds = time.monotonic(), 0.0
+    torch.manual_seed(seed)
+    images, labels = standardized(*training_images())
+    settings, epochs, size = recipe["network"], recipe["epochs"], recipe["batch_size"]
+    steps_an_epoch = math.ceil(len(images) / size)
+
+    def falls_until(epoch: int) -> Rate:
+        return lambda done: max(0.0, 1 - done / (steps_an_epoch * epoch or 1))
+
+    whitened = settings["whitening_epochs"]
+    network, step = prepared(recipe, mode, precision, falls_until(epochs), falls_until(whitened))
+    network.whiten(images[: settings["whitening_images"]], settings["whitening_epsilon"])
+    endless = batches(images, labels, size, recipe["augmentation"]["translation"])
+    for epoch in range(1, epochs + 1):
+        network.whitening.bias.requires_grad_(epoch <= whitened)
+        for x, y in islice(endless, steps_an_epoch):
+            step(x, y)
+        wait()
+        seconds += time.monotonic() - start
+        tested = {"tta": accuracy(network, *test)} if epoch == epochs else {}
+        yield {"epoch": epoch, "images": len(images), "seconds": seconds, **tested}
+        start = time.monotonic()
 
 
 def standardized(images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -180,14 +201,14 @@ def standardized(images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor
 
 
 def batches(
-    images: Tensor, labels: Tensor, batch_size: int, shift: int, epochs: int
+    images: Tensor, labels: Tensor, batch_size: int, shift: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Return images and labels of each batch: alternating flip and translation."""
+    """Yield epoch after epoch without end, flipped in every other one, and moved at random."""
     flipped = torch.rand(len(images)) < 0.5
     images = torch.where(flipped[:, None, None, None], images.flip(-1), images)
     padded = F.pad(images, (shift,) * 4, "reflect").permute(0, 2, 3, 1).contiguous()
     span = torch.arange(images.shape[-1])
-    for epoch in range(epochs):
+    for epoch in count():
         for index in torch.randperm(len(images)).split(batch_size):
             top, left = torch.randint(0, 2 * shift + 1, (2, len(index), 1))
             rows, columns = (top + span)[:, :, None], (left + span)[:, None, :]
@@ -195,56 +216,23 @@ def batches(
             yield picked.flip(-1) if epoch % 2 else picked, labels[index]
 
 
+@torch.no_grad()
 def accuracy(network: Network, images: Tensor, labels: Tensor) -> float:
     """Return the accuracy over six views of each image, flipped and shifted."""
     network.eval()
     padded = F.pad(images, (1,) * 4, "reflect")
-    views = [(0.5, images), (0.25, padded[..., :32, :32]), (0.25, padded[..., 2:, 2:])]
+    views = [(2, images), (1, padded[..., :32, :32]), (1, padded[..., 2:, 2:])]
     right = 0
-    with torch.no_grad():
-        for part in torch.arange(len(images)).split(500):
-            both = [(w, x) for w, view in views for x in (view[part], view[part].flip(-1))]
-            logits = sum(weight * network(x) for weight, x in both)
-            right += int((logits.argmax(1) == labels[part]).sum())
+    for part in torch.arange(len(images)).split(500):
+        weighted = [(weight, view[part]) for weight, view in views]
+        logits = sum(weight * (network(x) + network(x.flip(-1))) for weight, x in weighted)
+        right += int((logits.argmax(1) == labels[part]).sum())
     return right / len(images)
-
-
-def train(recipe: dict, mode: str, precision: str, batch_size: int, seed: int) -> Iterator[Row]:
-    """Return the time after each epoch, start included, and the test accuracy after the last one.
-
-    Only training is on the clock.
-    """
-    test = standardized(*load("test"))
-    start = time.monotonic()
-    torch.manual_seed(seed)
-    images, labels = standardized(*training_images())
-    network, step = prepared(recipe, mode, precision, batch_size)
-    settings, epochs = recipe["network"], recipe["epochs"]
-    network.whiten(images[: settings["whitening_images"]], settings["whitening_epsilon"])
-    per_epoch = -(-len(images) // batch_size)
-    seconds = 0.0
-    translation = recipe["augmentation"]["translation"]
-    for done, (x, y) in enumerate(batches(images, labels, batch_size, translation, epochs)):
-        left = 1 - done / (per_epoch * epochs)
-        whitening_left = max(0.0, 1 - done / (per_epoch * settings["whitening_epochs"]))
-        network.whitening.bias.requires_grad_(whitening_left > 0)
-        step(x, y, left, whitening_left)
-        epoch, rest = divmod(done + 1, per_epoch)
-        if not rest:
-            wait()
-            seconds += time.monotonic() - start
-            row = {"epoch": epoch, "seconds": seconds}
-            yield row | ({"tta": accuracy(network, *test)} if epoch == epochs else {})
-            start = time.monotonic()
 
 
 if __name__ == "__main__":
     torch.set_num_threads(cpu_count())
-    what, device, mode, precision, size, recipe, last = sys.argv[1:]
     # A default device slows each call of PyTorch, even if it is the CPU.
-    if device != "cpu":
-        torch.set_default_device(device)
-    settings = json.loads(recipe), mode, precision, int(size)
-    print_in_turns(
-        steps(*settings, float(last)) if what == "steps" else train(*settings, int(last))
-    )
+    if torch.cuda.is_available():
+        torch.set_default_device("cuda")
+    answer(steps, train)

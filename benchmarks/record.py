@@ -18,7 +18,6 @@ import dvc.api
 
 import tools as tools  # For Git and DVC to look in this folder, even within a hook of Git.
 
-RESULTS = Path("results")
 KEPT = ("params.yaml", "metrics/train.json", "metrics/evaluate.json", "plots/history.csv")
 SETTINGS = (
     "preprocess.validation_split=0",
@@ -32,15 +31,15 @@ def run_experiment(name: str, settings: list[str]) -> tuple[str, str]:
     subprocess.run(["dvc", "exp", "remove", name], check=False, capture_output=True)
     options = [part for value in settings for part in ("-S", value)]
     command = ["dvc", "exp", "run", "--temp", "--name", name, *options]
-    lines = []
+    output = ""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
+        assert process.stdout
         for line in process.stdout:
             print(line, end="", flush=True)
-            lines.append(line)
+            output += line
     if process.returncode:
         sys.exit(f"{' '.join(command)}: exit code {process.returncode}")
-    return " ".join(command), "".join(lines)
+    return " ".join(command), output
 
 
 def record(recipe: str, seed: int, settings: list[str]) -> float:
@@ -52,7 +51,7 @@ def record(recipe: str, seed: int, settings: list[str]) -> float:
     trained = re.search(r"^trained for (\d+) s$", output, re.MULTILINE)
     if not trained:
         sys.exit(f"{name}: not trained, its results come from DVC's run cache, .dvc/cache/runs")
-    folder = RESULTS / recipe / f"seed-{seed}"
+    folder = Path("results", recipe, f"seed-{seed}")
     folder.mkdir(parents=True, exist_ok=True)
     for path in KEPT:
         (folder / Path(path).name).write_text(dvc.api.read(path, rev=name))
@@ -61,12 +60,8 @@ def record(recipe: str, seed: int, settings: list[str]) -> float:
     return json.loads((folder / "evaluate.json").read_text())["accuracy"]
 
 
-def main() -> None:
+if __name__ == "__main__":
     recipe, *rest = sys.argv[1:]
     split = rest.index("--") if "--" in rest else len(rest)
     accuracies = [record(recipe, int(seed), rest[split + 1 :]) for seed in rest[:split]]
     print(f"mean test accuracy {mean(accuracies):.4f} of {accuracies}")
-
-
-if __name__ == "__main__":
-    main()

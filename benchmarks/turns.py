@@ -4,18 +4,18 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.data.arrays import load
+from pipeline.data.arrays import Split, load
 
 Row = dict[str, Any]
 
 
-def training_images(count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def training_images(count: int | None = None) -> Split:
     """Return the first so many training images, or all, and labels, however they are split."""
     images, labels = load("train")
     if count is None or count > len(labels):
@@ -36,41 +36,36 @@ def timed(work: Callable[[], object], seconds: float, warm_up: int = 2) -> list[
     return durations
 
 
-def print_in_turns(rows: Iterable[Row]) -> None:
-    """Print each row as JSON, and go on once the other side has had its turn, if asked to."""
+class Program(NamedTuple):
+    """One side: its name, its Python, what `answer` there is told, how many rows are wanted."""
+
+    name: str
+    python: list[str]
+    work: str
+    settings: dict[str, Any]
+    wanted: int = 1
+
+
+def ours(work: str, recipe: dict, rows: int = 1, **settings: Any) -> Program:
+    """Return a measurement of this project."""
+    python = [sys.executable, "-m", "benchmarks.ours"]
+    return Program("this project", python, work, {"recipe": recipe, **settings}, rows)
+
+
+def answer(*works: Callable[..., Iterator[Row]]) -> None:
+    """Do the work that the command line names, with its settings; print each row when asked to."""
+    work, settings = sys.argv[1:]
+    rows = {each.__name__: each for each in works}[work](**json.loads(settings))
     for row in rows:
         print(json.dumps(row), flush=True)
+        # Until the other side has had its turn.
         if not sys.stdin.readline():
             return
 
 
-class Program(NamedTuple):
-    """A command that prints in turns, and how many rows of it are wanted."""
-
-    command: list[str]
-    wanted: int
-
-
-def ours(what: str, *arguments: object, rows: int = 1) -> Program:
-    """Return a measurement of this project."""
-    texts = [json.dumps(argument) for argument in arguments]
-    return Program([sys.executable, "-m", "benchmarks.ours", what, *texts], rows)
-
-
-def rows_of(command: list[str]) -> Generator[Row]:
-    """Start a command, and let it go on whenever one more row is asked for."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
-        assert process.stdin
-        assert process.stdout
-        try:
-            for line in process.stdout:
-                if line.startswith("{"):
-                    yield json.loads(line)
-                    print(file=process.stdin, flush=True)
-            raise subprocess.CalledProcessError(process.wait(), command)
-        finally:
-            process.kill()
+def measure(program: Program) -> Row:
+    """Return the last row of a program that has the machine to itself."""
+    return in_turns(program)[0][-1]
 
 
 def in_turns(*programs: Program) -> list[list[Row]]:
@@ -80,10 +75,27 @@ def in_turns(*programs: Program) -> list[list[Row]]:
     """
     rows: list[list[Row]] = [[] for _ in programs]
     with ExitStack() as stack:
-        sources = [stack.enter_context(closing(rows_of(command))) for command, _ in programs]
+        sources = [stack.enter_context(closing(rows_of(program))) for program in programs]
         for _ in range(sum(program.wanted for program in programs)):
             now = min(range(len(rows)), key=lambda n: len(rows[n]) / programs[n].wanted)
             rows[now].append(next(sources[now]))
-            words = (text for text in programs[now].command[1:] if not text.startswith("{"))
-            print(*words, rows[now][-1], flush=True)
+            print(f"{programs[now].name}, {programs[now].work}: {rows[now][-1]}", flush=True)
     return rows
+
+
+def rows_of(program: Program) -> Generator[Row]:
+    """Start a program, and let it go on whenever one more row is asked for."""
+    command = [*program.python, program.work, json.dumps(program.settings)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        try:
+            for line in process.stdout:
+                # Libraries may print as well.
+                if line.startswith("{"):
+                    yield json.loads(line)
+                    print(file=process.stdin, flush=True)
+            raise subprocess.CalledProcessError(process.wait(), command)
+        finally:
+            process.kill()

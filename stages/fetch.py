@@ -49,13 +49,13 @@ def main() -> None:
 def from_sources(limits: Fetch) -> dict[str, bytes]:
     """Return the published batch files by name, or raise a UserError that says why none came."""
     found: dict[str, bytes] = {}
-    tried = []
+    tried = ""
     for source in limits.sources:
         for location in [source] if isinstance(source, str) else source:
             shown = one_line(location)
             print(f"fetching {shown}", flush=True)
             reason = collect(location, limits, found)
-            tried.append(f"  {shown}: {reason or 'delivered, but not all'}")
+            tried += f"  {shown}: {reason or 'delivered, but not all'}\n"
             if reason:
                 print(f"failed: {shown}: {reason}", file=sys.stderr)
                 break
@@ -63,17 +63,16 @@ def from_sources(limits: Fetch) -> dict[str, bytes]:
         if not missing:
             return found
     raise UserError(
-        f"no source delivered {', '.join(missing)}. Tried:\n" + "\n".join(tried) + "\n"
+        f"no source delivered {', '.join(missing)}. Tried:\n{tried}"
         f"To use an archive on disk, put its path first under fetch.sources in {PARAMS},\n"
         "for example /data/cifar-10-binary.tar.gz; docs/data.md lists what is accepted."
     )
 
 
-def collect(location: str, limits: Fetch, found: dict[str, bytes]) -> str | None:
-    """Add to `found` the batch files at `location`, or return why it does not deliver."""
-    digest = hashlib.sha256(location.encode()).hexdigest()
-    folder = DOWNLOADS / f"{OURS}{digest[:16]}"
-    reason = None
+def collect(location: str, limits: Fetch, found: dict[str, bytes]) -> str:
+    """Add to `found` the batch files at `location`; return why it does not deliver, or nothing."""
+    folder = DOWNLOADS / f"{OURS}{hashlib.sha256(location.encode()).hexdigest()[:16]}"
+    reason = ""
     try:
         names = []
         for content in batches(bring(location, folder, limits)):

@@ -6,17 +6,23 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 from dvc.utils.hydra import apply_overrides
 
+from benchmarks.__main__ import PEER_EPOCHS, PEERS, Peer, compare_trainings
 from benchmarks.ladder import LADDER, settings
-from benchmarks.turns import Program, in_turns, ours, training_images
+from benchmarks.turns import Program, Row, in_turns, measure, ours, training_images
 from pipeline.common.params import read_params
+from pipeline.common.shell import UserError
 from tests.project import ROOT, Project
+
+RELEASES = sorted(path.parent.name for path in (ROOT / PEERS).glob("*/bin"))
 
 
 @pytest.fixture
@@ -24,6 +30,10 @@ def measuring(arrays: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure few images."""
     monkeypatch.chdir(arrays)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+def recipe_of(name: str) -> dict[str, Any]:
+    return read_params().recipes[name].model_dump()
 
 
 @pytest.mark.usefixtures("measuring")
@@ -45,24 +55,67 @@ def test_what_is_missing_of_the_training_images_comes_from_the_validation_images
 
 @pytest.mark.usefixtures("measuring")
 def test_an_epoch_of_the_tutorial_has_the_images_that_it_trains_on() -> None:
-    recipe = read_params().recipes["tutorial"].model_dump()
-    (row,) = in_turns(ours("tutorial", recipe, 0.1))[0]
+    recipe = recipe_of("tutorial")
+    row = measure(ours("tutorial", recipe, seconds=0.1))
     trained_on = len(np.load("data/processed/train/labels.npy", allow_pickle=False))
     assert row["seconds"] * row["images_per_second"] == pytest.approx(recipe["epochs"] * trained_on)
 
 
 @pytest.mark.usefixtures("measuring")
 def test_steps_and_trainings_are_measured() -> None:
-    recipe = read_params().recipes["airbench_small"].model_dump()
+    recipe = recipe_of("airbench_small")
     steps, training = in_turns(
-        ours("steps", recipe, 100, 20, 0.1, rows=2),
-        ours("train", recipe, 0, 450, rows=recipe["epochs"]),
+        ours("steps", recipe, 2, count=20, seconds=0.1),
+        ours("train", recipe, recipe["epochs"], seed=0, images=450),
     )
     # Twenty batches would have 2,000.
     assert [row["images"] for row in steps] == [500, 500]
-    assert [row["epoch"] for row in training] == [1, 2]
+    assert [(row["epoch"], row["images"]) for row in training] == [(1, 450), (2, 450)]
     assert 0 < training[0]["seconds"] < training[1]["seconds"]
     assert set(training[1]) - set(training[0]) == {"plain", "tta"}
+
+
+@pytest.mark.usefixtures("measuring")
+def test_both_sides_train_on_the_same_images_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = recipe_of("airbench94")
+    started: list[Program] = []
+
+    def train(*programs: Program, others: int = 500) -> list[list[Row]]:
+        started.extend(programs)
+        last = {"images": others, "seconds": 2.0, "tta": 0.9}
+        return [[last | {"images": 500}], *[[last] for _ in programs[1:]]]
+
+    monkeypatch.setattr("benchmarks.__main__.in_turns", train)
+    rows = compare_trainings(recipe, Peer("2.0", "eager", "float32", 250))
+    assert [row[3] for row in rows] == ["1.00", "", "1.00", ""]
+    us, *peers = started
+    assert us.settings == {"recipe": recipe, "seed": 0}
+    assert us.wanted == recipe["epochs"]
+    for peer, size in zip(peers, (250, 2000), strict=True):
+        shorter = recipe | {"epochs": PEER_EPOCHS, "batch_size": size}
+        assert peer.settings == us.settings | {
+            "recipe": shorter,
+            "mode": "eager",
+            "precision": "float32",
+        }
+        assert peer.wanted == PEER_EPOCHS
+    monkeypatch.setattr("benchmarks.__main__.in_turns", partial(train, others=400))
+    with pytest.raises(UserError, match="400 training images, 500 here"):
+        compare_trainings(recipe, Peer("2.0", "eager", "float32", 250))
+
+
+@pytest.mark.usefixtures("measuring")
+@pytest.mark.skipif(not RELEASES, reason="no PyTorch; `make bench` installs it")
+def test_the_peer_trains_on_all_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.__main__.PEERS", ROOT / PEERS)
+    recipe = recipe_of("airbench94")
+    recipe |= {"epochs": 2, "network": recipe["network"] | {"widths": [4, 8, 8]}}
+    peer = Peer(RELEASES[0], "eager", "float32", 100)
+    first, last = in_turns(peer.program("train", recipe, 2, seed=0))[0]
+    assert [first["images"], last["images"]] == [500, 500]
+    assert 0 < first["seconds"] < last["seconds"]
+    assert set(last) - set(first) == {"tta"}
+    assert measure(peer.program("steps", recipe, seconds=0.1))["images_per_second"] > 0
 
 
 def test_a_run_is_recorded(reproduced: Callable[[Path], Project], tmp_path: Path) -> None:
@@ -117,17 +170,18 @@ def program(name: str, rows: int, log: Path, printed: int | None = None) -> Prog
     text = f"""
 import os
 from pathlib import Path
-from benchmarks.turns import print_in_turns
+from benchmarks.turns import answer
 
-def rows():
-    for row in range(1, {printed or rows} + 1):
+def rows(end):
+    for row in range(1, end):
         with Path({str(log)!r}).open("a") as file:
             file.write("{name}")
         yield {{"row": row, "process": os.getpid()}}
 
-print_in_turns(rows())
+answer(rows)
 """
-    return Program([sys.executable, "-c", text], rows)
+    end = (printed or rows) + 1
+    return Program(name, [sys.executable, "-c", text], "rows", {"end": end}, rows)
 
 
 def test_programs_take_turns(tmp_path: Path) -> None:

@@ -23,11 +23,12 @@ from dvc.repo import Repo
 from dvc.repo.brancher import switch
 from scipy.stats import binomtest, t
 
+from pipeline.common.params import parse_yaml
 from pipeline.common.paths import PARAMS, PREDICTIONS
 from pipeline.common.shell import UserError, one_line, run
 from pipeline.common.tables import parse_table
 from pipeline.evaluation.metrics import accuracy_with_interval
-from tools.experiments import TESTED_BY, at, outdated, trainings, yaml_of
+from tools.experiments import TESTED_BY, Training, at, outdated, trainings
 
 # Of other revisions, nothing says which classes there are.
 COLUMNS = {"index": int, "actual": str, "predicted": str}
@@ -53,9 +54,9 @@ class Verdict(NamedTuple):
     high: float
 
 
-def setting(text: str, seeds_below: float = math.inf) -> Setting:
-    """Return what a revision, several, or KEY=VALUE stands for."""
-    names = of_value(text, seeds_below) if "=" in text else text.split(",")
+def setting(text: str, known: list[Training], seeds_below: float = math.inf) -> Setting:
+    """Return what a revision, several, or KEY=VALUE of the known trainings stands for."""
+    names = of_value(text, known, seeds_below) if "=" in text else text.split(",")
     # In the order of the seeds, to which pairs belong.
     found = sorted(map(right, names), key=lambda each: (str(type(each[0])), each[0]))
     seeds, columns = zip(*found, strict=True)
@@ -79,15 +80,12 @@ def value_of(text: str, params: dict[str, Any]) -> tuple[str, Any]:
         raise UserError(f"{text}: a setting has several seeds; name revisions instead")
     if not value:
         raise UserError(f"{text}: no value")
-    try:
-        return key, yaml_of(value)
-    except UserError as error:
-        raise UserError(f"{text}: {error}") from None
+    return key, parse_yaml(value, text)
 
 
-def of_value(text: str, seeds_below: float) -> list[str]:
-    """Return the trainings of the last commit with a value, one for each seed."""
-    committed, *derived = trainings()
+def of_value(text: str, known: list[Training], seeds_below: float) -> list[str]:
+    """Return the trainings of the last commit, which is the first, with a value; one a seed."""
+    committed, *derived = known
     key, wanted = value_of(text, committed.params)
     others = {**committed.params, key: None, "seed": None}
     found = {}
@@ -125,9 +123,9 @@ def right(revision: str) -> tuple[Any, pd.Series]:
         with Repo() as repo, switch(repo, revision):
             # From the root, wherever in the project this runs.
             read = repo.dvcfs.read_text
-            params = yaml_of(read(f"/{PARAMS}"))
+            params = parse_yaml(read(f"/{PARAMS}"), PARAMS)
             has_lock = repo.dvcfs.exists("/dvc.lock")
-            lock = yaml_of(read("/dvc.lock"))["stages"] if has_lock else {}
+            lock = parse_yaml(read("/dvc.lock"), "dvc.lock")["stages"] if has_lock else {}
             text = None if f"{PREDICTIONS}" in outdated(lock, params) else read(f"/{PREDICTIONS}")
     except Exception as error:
         # Git, DVC and the file system each raise their own.
@@ -153,7 +151,8 @@ def summary(of: Setting) -> str:
     return "{accuracy:.2%}, 95 % interval {accuracy_low:.2%} to {accuracy_high:.2%}".format(**found)
 
 
-def points(fraction: float) -> str:
+def signed(fraction: float) -> str:
+    """Return a fraction in points."""
     return f"{100 * fraction:+.2f}"
 
 
@@ -173,7 +172,7 @@ def difference(first: pd.Series, second: pd.Series) -> list[str]:
     test = binomtest(only_second, either)
     p, ends = test.pvalue, test.proportion_ci(1 - LEVEL)
     middle, low, high = (
-        points(either / len(first) * (2 * share - 1))
+        signed(either / len(first) * (2 * share - 1))
         for share in (only_second / either, ends.low, ends.high)
     )
     lines = [
@@ -238,17 +237,16 @@ def verdict(names: tuple[str, str], both: tuple[Setting, Setting], level: float)
     counts = sorted({len(first.seeds), len(second.seeds)})
     seeds = f"{counts[0]} seeds each" if len(counts) == 1 else "{} and {} seeds".format(*counts)
     each = "" if level == LEVEL else " at each look, 95 % in all"
-    ends = f"{100 * (1 - level):.4g} % interval {points(low)} to {points(high)}{each}, {seeds}"
+    ends = f"{100 * (1 - level):.4g} % interval {signed(low)} to {signed(high)}{each}, {seeds}"
     if low <= 0 <= high:
-        told = f"difference: {points(middle)} points, {ends}: not significant at the 5 % level"
-    elif low > 0:
-        told = f"{names[1]} is better by {100 * middle:.2f} points, {ends}"
+        told = f"difference: {signed(middle)} points, {ends}: not significant at the 5 % level"
     else:
-        told = f"{names[0]} is better by {-100 * middle:.2f} points, {ends}"
+        better = names[1] if low > 0 else names[0]
+        told = f"{better} is better by {100 * abs(middle):.2f} points, {ends}"
     return Verdict(told, low, high)
 
 
-def until_sure(names: tuple[str, str], enough: float, limit: int) -> None:
+def until_sure(names: tuple[str, str], points: float = 0.0, limit: int = LIMIT) -> None:
     """Train more seeds of two settings, until their difference is out of doubt.
 
     Each of several looks takes an equal part of the 5 %, so that all of them together keep it
@@ -256,32 +254,37 @@ def until_sure(names: tuple[str, str], enough: float, limit: int) -> None:
 
     Args:
         names: KEY=VALUE each, of one parameter.
-        enough: a difference that does not matter, as a fraction; 0: every one does.
+        points: a difference of so many points does not matter; 0: every one does.
         limit: so many seeds of each at most.
     """
+    if not points >= 0:
+        raise UserError(f"--points {points}: allowed is 0 or more")
+    if limit < SEEDS_AT_ONCE:
+        raise UserError(f"--limit {limit}: allowed is {SEEDS_AT_ONCE} or more")
     params = trainings()[0].params
     (key, first), (other, second) = (value_of(name, params) for name in names)
     if key != other or first == second:
         given = " ".join(names)
         raise UserError(f"--until-sure: {given}: allowed are two values of the same parameter")
-    looks = limit // SEEDS_AT_ONCE
-    for look in range(looks):
-        seeds = range(SEEDS_AT_ONCE * look, SEEDS_AT_ONCE * (look + 1))
+    looks = math.ceil(limit / SEEDS_AT_ONCE)
+    for start in range(0, limit, SEEDS_AT_ONCE):
+        seeds = range(start, min(start + SEEDS_AT_ONCE, limit))
         of_both = f"{key}={','.join(name.partition('=')[2] for name in names)}"
         sets = ["-S", f"seed={','.join(map(str, seeds))}", "-S", of_both]
         command = [sys.executable, "-m", "tools.sweep", *sets]
         if code := subprocess.run(command, cwd=Repo.find_root()).returncode:
             # It has said why.
             sys.exit(code)
-        both = setting(names[0], seeds.stop), setting(names[1], seeds.stop)
+        known = trainings()
+        both = setting(names[0], known, seeds.stop), setting(names[1], known, seeds.stop)
         found = verdict(names, both, LEVEL / looks)
         print(found.told, flush=True)
         if not found.low <= 0 <= found.high:
             return
-        if -enough < found.low <= found.high < enough:
-            print(f"the difference is less than {100 * enough:g} points")
+        if -points < 100 * found.low <= 100 * found.high < points:
+            print(f"the difference is less than {points:g} points")
             return
-    print(f"not sure after {SEEDS_AT_ONCE * looks} seeds each")
+    print(f"not sure after {limit} seeds each")
 
 
 def main() -> None:
@@ -295,25 +298,20 @@ def main() -> None:
     add("second", metavar="SECOND", nargs="?", default="workspace", help="likewise; workspace")
     add("--until-sure", action="store_true", help="train more seeds of KEY=VALUE1 and KEY=VALUE2")
     how = "with --until-sure, stop as well where the difference is less than so many points"
-    add("--points", metavar="P", type=float, default=0.0, help=how)
-    add(
-        "--limit",
-        metavar="N",
-        type=int,
-        default=LIMIT,
-        help=f"of seeds, with --until-sure; {LIMIT}",
-    )
+    add("--points", metavar="P", type=float, help=how)
+    how = f"with --until-sure, train so many seeds at most, {SEEDS_AT_ONCE} at a time; {LIMIT}"
+    add("--limit", metavar="N", type=int, help=how)
     arguments = parser.parse_args()
-    if arguments.limit < SEEDS_AT_ONCE or not arguments.points >= 0:
-        allowed = f"--limit of {SEEDS_AT_ONCE} or more, --points of 0 or more"
-        raise UserError(
-            f"--limit {arguments.limit} --points {arguments.points}: allowed: {allowed}"
-        )
     names = arguments.first, arguments.second
+    asked = {name: getattr(arguments, name) for name in ("points", "limit")}
+    given = {name: value for name, value in asked.items() if value is not None}
     if arguments.until_sure:
-        until_sure(names, arguments.points / 100, arguments.limit)
+        until_sure(names, **given)
         return
-    first, second = map(setting, names)
+    if given:
+        raise UserError(f"--{' and --'.join(given)}: allowed with --until-sure only")
+    known = trainings() if any("=" in name for name in names) else []
+    first, second = (setting(name, known) for name in names)
     if not first.right.index.equals(second.right.index):
         raise UserError(
             f"{PREDICTIONS}: {len(first.right)} and {len(second.right)} test images; the same are "

@@ -23,9 +23,8 @@ from dvc.utils.flatten import flatten
 from filelock import FileLock, Timeout
 from rich.live import Live
 from rich.text import Text
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
+from pipeline.common.params import parse_yaml
 from pipeline.common.paths import PARAMS, TRAIN_METRICS
 from pipeline.common.shell import Interrupted, UserError, one_line, run
 from tools.sweep.trial import written
@@ -103,16 +102,18 @@ def training_of(entry: dict[str, Any], root: Path, state: str = "success") -> Tr
         held = read.get("data")
         if isinstance(held, dict) and (path not in stale or "epochs_left" in held):
             metrics |= {k: v for k, v in held.items() if type(v) in (int, float)}
-    left = metrics.pop("epochs_left", None)
+    left = metrics.get("epochs_left")
     if state == "success":
         told = "" if left is None else "stopped"
     else:
         told = state if left is None or state not in ("", "running") else f"{left} left"
-    if told:
-        # Before and besides these there is nothing but the commit's.
-        metrics = {k: v for k, v in metrics.items() if left is not None and k == CHOSEN_BY}
-    code = {} if told else inputs_of(lock)
+    metrics, code = (so_far(metrics), {}) if told else (metrics, inputs_of(lock))
     return Training(entry["name"] or entry["rev"][:7], told, code, flatten(params), metrics)
+
+
+def so_far(metrics: dict[str, Any]) -> dict[str, float]:
+    """Return what a training that has not ended wrote; the rest of its metrics is the commit's."""
+    return {k: v for k, v in metrics.items() if "epochs_left" in metrics and k == CHOSEN_BY}
 
 
 def lock_of(revision: str, root: Path) -> dict[str, Any]:
@@ -123,17 +124,9 @@ def lock_of(revision: str, root: Path) -> dict[str, Any]:
         else:
             command = ["git", "show", f"{revision}:./dvc.lock"]
             text = subprocess.run(command, cwd=root, capture_output=True, text=True).stdout
-        return (yaml_of(text) or {}).get("stages") or {}
+        return (parse_yaml(text, "dvc.lock") or {}).get("stages") or {}
     except (OSError, UserError):
         return {}
-
-
-def yaml_of(text: str) -> Any:
-    """Return what a text is as YAML 1.2, as DVC reads it; raise a UserError where it is none."""
-    try:
-        return YAML(typ="safe").load(text)
-    except (YAMLError, ValueError, LookupError, OverflowError, RecursionError) as error:
-        raise UserError(f"not valid YAML: {one_line(error)}") from None
 
 
 def inputs_of(lock: dict[str, Any]) -> dict[str, Any]:
@@ -193,12 +186,10 @@ def running_trials(sweeps: Path) -> list[Training]:
         with suppress(OSError, ValueError):
             metrics = json.loads((clone / TRAIN_METRICS).read_text())
         with suppress(OSError, UserError):
-            params = flatten(yaml_of((clone / PARAMS).read_text()) or {})
-            # Before the training starts, the metrics are the commit's.
+            params = flatten(parse_yaml((clone / PARAMS).read_text(), clone / PARAMS) or {})
             left = metrics.get("epochs_left")
             state = "starts" if left is None else f"{left} left"
-            results = {k: v for k, v in metrics.items() if left is not None and k == CHOSEN_BY}
-            found.append(Training(clone.name, state, {}, params, results))
+            found.append(Training(clone.name, state, {}, params, so_far(metrics)))
     return found
 
 

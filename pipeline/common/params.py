@@ -3,6 +3,7 @@
 import difflib
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
@@ -33,28 +34,38 @@ def read_params() -> Params:
 
 
 def read_document() -> dict[str, Any]:
-    """Return params.yaml as DVC parses it, by the same library, unchecked.
-
-    By another one, `seed: 010` would be recorded as 10 (YAML 1.2) and used as 8 (YAML 1.1).
-    """
+    """Return params.yaml, unchecked."""
     try:
-        document = YAML(typ="safe").load(PARAMS.read_text(encoding="utf-8"))
+        text = PARAMS.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{PARAMS}: missing; run in the folder that holds dvc.yaml") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{PARAMS}: not UTF-8 at byte {error.start}") from None
-    except MarkedYAMLError as error:
-        # It has a problem, a context or both.
-        mark, problem = error.problem_mark or error.context_mark, error.problem or error.context
-        where = f"line {mark.line + 1}, column {mark.column + 1}"
-        raise UserError(f"{PARAMS}: not valid YAML at {where}: {one_line(problem)}") from None
-    # A date of month 13, an integer of 5,000 digits, 2,000 brackets, `!!bool x`.
-    except (YAMLError, ValueError, LookupError, OverflowError, RecursionError) as error:
-        raise UserError(f"{PARAMS}: not valid YAML: {one_line(error)}") from None
+    document = parse_yaml(text, PARAMS)
     if not isinstance(document, dict):
         allowed = ", ".join(Params.model_fields)
         raise UserError(f"{PARAMS}: found {document!r}; allowed is a mapping of {allowed}")
     return document
+
+
+def parse_yaml(text: str, name: str | Path) -> Any:
+    """Return what a text holds as DVC parses it, by the same library.
+
+    By another one, `seed: 010` would be recorded as 10 (YAML 1.2) and used as 8 (YAML 1.1).
+
+    Raises:
+        UserError: it is not YAML; the message begins with `name`.
+    """
+    try:
+        return YAML(typ="safe").load(text)
+    except MarkedYAMLError as error:
+        # It has a problem, a context or both.
+        mark, problem = error.problem_mark or error.context_mark, error.problem or error.context
+        where = f"line {mark.line + 1}, column {mark.column + 1}"
+        raise UserError(f"{name}: not valid YAML at {where}: {one_line(problem)}") from None
+    # A date of month 13, an integer of 5,000 digits, 2,000 brackets, `!!bool x`.
+    except (YAMLError, ValueError, LookupError, OverflowError, RecursionError) as error:
+        raise UserError(f"{name}: not valid YAML: {one_line(error)}") from None
 
 
 def name_unused_keys(recipe: str) -> None:
