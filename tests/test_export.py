@@ -54,5 +54,4 @@ def test_exported_model_gives_the_same_answers(
 
 def test_what_cannot_be_exported_is_refused(call_stage: Stage, tmp_path: Path) -> None:
     assert_refused(call_stage("export", tmp_path), "models/model.keras: missing")
-    refused = call_stage("export", tmp_path, "a.onnx")
-    assert_refused(refused, "a.onnx: the name must end in .tflite")
+    assert_refused(call_stage("export", tmp_path, "a.onnx"), "a.onnx: ", ".tflite")
