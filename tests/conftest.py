@@ -17,22 +17,20 @@ from playwright.sync_api import Browser, sync_playwright
 import tools as tools  # For Git and DVC to look in each test's folder, even within a hook of Git.
 from tests.project import (
     ROOT,
+    SLOW,
     STAGES,
-    Edited,
     Project,
     Run,
     Stage,
     default_params,
-    put,
-    slow_folder,
+    folder_to_train,
     small_params,
     succeed,
     write_params,
 )
 
-TOP_LEVEL = [".dvcignore", ".gitattributes", ".gitignore", "dvc.yaml", "params.yaml", "models/none"]
-TEMPLATES = [p.relative_to(ROOT).as_posix() for p in (ROOT / ".dvc/plots").glob("*.json")]
-DVC_FILES = [".dvc/.gitignore", ".dvc/config", *TEMPLATES]
+FILES = [".dvcignore", ".gitattributes", ".gitignore", "dvc.yaml", "params.yaml", "models/none"]
+FILES += [".dvc/.gitignore", ".dvc/config"]
 
 Making = Callable[[Path], None]
 
@@ -87,7 +85,7 @@ def slow(arrays: Path, once: Callable[[str, Making], Path]) -> Path:
     """Return a folder in which the tutorial was trained for several epochs of many steps."""
 
     def make(folder: Path) -> None:
-        succeed("train", slow_folder("tutorial", arrays, folder))
+        succeed("train", folder_to_train(arrays, folder, "tutorial", **SLOW))
 
     return once("slow", make)
 
@@ -98,16 +96,14 @@ def make_project(raw: Path) -> Callable[[Path], Project]:
 
     def make(folder: Path) -> Project:
         compiled = shutil.ignore_patterns("__pycache__")
-        for package in ("pipeline", "stages", "tools"):
-            shutil.copytree(ROOT / package, folder / package, ignore=compiled)
-        for name in TOP_LEVEL + DVC_FILES:
+        for name in ("pipeline", "stages", "tools", ".dvc/plots"):
+            shutil.copytree(ROOT / name, folder / name, ignore=compiled)
+        for name in FILES:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
         write_params(folder, small_params(raw))
         project = Project(folder)
-        project.git("init", "--quiet", "--initial-branch=main")
-        project.git("config", "user.name", "Test")
-        project.git("config", "user.email", "test@example.com")
+        project.init()
         project.commit("Start")
         return project
 
@@ -145,24 +141,18 @@ def reproduced(template: Path) -> Callable[[Path], Project]:
 
 
 @pytest.fixture(scope="session")
-def edited(template: Path, once: Callable[[str, Making], Path]) -> Edited:
-    """Return a function that copies a project in which one edit of params.yaml was reproduced.
+def edited(template: Path, once: Callable[[str, Making], Path]) -> Callable[[Path], Project]:
+    """Return a function that copies a project in which fewer epochs were reproduced.
 
-    The edit is not committed. What `dvc repro` printed lies beside the project's own files, in
-    .git/output.
+    The edit is not committed. What `dvc repro` printed is in .git/output.
     """
 
-    def made(folder: Path, key: str, value: object) -> Project:
-        def make(source: Path) -> None:
-            project = copied(template, source)
-            params = project.params()
-            put(params, key, value)
-            project.write(params)
-            (source / ".git/output").write_text(project.dvc("repro"))
+    def make(folder: Path) -> None:
+        project = copied(template, folder)
+        project.edit({"recipes.airbench_small.epochs": 1})
+        (folder / ".git/output").write_text(project.dvc("repro"))
 
-        return copied(once(f"{key}={value}", make), folder)
-
-    return made
+    return partial(copied, once("edited", make))
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,12 @@
 """The project as tests drive it: commands, parameters, and a Git repository with the pipeline."""
 
+import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,6 @@ from dvc.repo import Repo
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("fetch", "preprocess", "train", "evaluate", "plots")
-# What a user runs besides the pipeline: python -m tools.NAME.
-TOOLS = (*sorted(path.stem for path in (ROOT / "tools").glob("[!_]*.py")), "sweep")
 
 # Many steps an epoch, so that the end is far when the first checkpoint is there.
 SLOW_EPOCHS = 3
@@ -22,10 +22,9 @@ SLOW = {"epochs": SLOW_EPOCHS, "batch_size": 20}
 
 Params = dict[str, Any]
 Run = subprocess.CompletedProcess[str]
+Process = subprocess.Popen[str]
 # Runs a stage or tool, named first, in a folder.
 Stage = Callable[..., Run]
-# Makes a project in a folder in which one edit of params.yaml, a key and its value, was reproduced.
-Edited = Callable[[Path, str, object], "Project"]
 
 
 def environment_of_tests(**more: str) -> dict[str, str]:
@@ -40,15 +39,45 @@ def run(command: list[str], folder: Path, **environment: str) -> Run:
     return subprocess.run(command, cwd=folder, env=env, text=True, capture_output=True)
 
 
+def run_with_mounts(script: str, folder: Path, **environment: str) -> Run:
+    """Run a shell script that may mount disks; they are gone afterwards."""
+    namespace = ["unshare", "--user", "--map-root-user", "--mount"]
+    return run([*namespace, "sh", "-c", script], folder, **environment)
+
+
+def start(command: Iterable[str], folder: Path, **environment: str) -> Process:
+    """Start a command as a terminal does, whose Ctrl-C reaches all that it starts."""
+    return subprocess.Popen(
+        [*command],
+        cwd=folder,
+        env=environment_of_tests(**environment),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def wait_for(happened: Callable[[], Any], process: Process | None = None) -> Any:
+    """Return what happens while a process runs, within five minutes."""
+    end = time.monotonic() + 300
+    while not (found := happened()):
+        assert process is None or process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return found
+
+
 def run_stage(name: str, folder: Path, **environment: str) -> Run:
     """Run the entry point of a stage in `folder`."""
     return run([sys.executable, "-m", f"stages.{name}"], folder, **environment)
 
 
-def succeed(stage: str, folder: Path) -> None:
-    """Run a stage, which must succeed."""
+def succeed(stage: str, folder: Path) -> str:
+    """Run a stage, which must succeed; return what it printed."""
     result = run_stage(stage, folder)
     assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 def assert_refused(result: Run, *parts: str) -> None:
@@ -64,11 +93,6 @@ def assert_refused(result: Run, *parts: str) -> None:
 def stages_run(output: str) -> set[str]:
     """Return the names of the stages whose command ran, by what DVC printed."""
     return set(re.findall(r"^Running stage '(\w+)':$", output, re.MULTILINE))
-
-
-def name_of(value: Any) -> str:
-    """Return the name of a test's parameter, the same in every worker, whatever order a set has."""
-    return " ".join(sorted(value)) or "none" if isinstance(value, set) else str(value)
 
 
 def default_params() -> Params:
@@ -118,11 +142,12 @@ def small_params(raw: Path) -> Params:
     return params
 
 
-def slow_folder(recipe: str, arrays: Path, folder: Path, **settings: object) -> Path:
-    """Return a folder in which a recipe can be trained for a few epochs, of many steps as it is."""
-    (folder / "data").symlink_to(arrays / "data")
-    params = yaml.safe_load((arrays / "params.yaml").read_text()) | {"recipe": recipe}
-    params["recipes"][recipe] |= SLOW | settings
+def folder_to_train(source: Path, folder: Path, recipe: str, **settings: object) -> Path:
+    """Return a folder with the data of another one and its parameters, but this recipe."""
+    folder.mkdir(exist_ok=True)
+    (folder / "data").symlink_to(source / "data")
+    params = Project(source).params() | {"recipe": recipe}
+    params["recipes"][recipe] |= settings
     write_params(folder, params)
     return folder
 
@@ -131,45 +156,56 @@ class Project:
     """A Git repository with the pipeline in it, driven through its command lines."""
 
     def __init__(self, folder: Path):
-        """Take a folder that holds the project's files."""
         self.folder = folder
 
     def call(self, *command: str) -> str:
-        """Run a command that must succeed and give its standard output."""
+        """Run a command that must succeed; return its standard output."""
         result = run([*command], self.folder, PYTHONPATH="")
         assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
         return result.stdout
 
     def git(self, *arguments: str) -> str:
-        """Run git and give its output."""
         return self.call("git", *arguments)
 
     def dvc(self, *arguments: str) -> str:
-        """Run dvc and give its output."""
         return self.call("dvc", *arguments)
 
-    def repro(self, *arguments: str) -> set[str]:
-        """Run `dvc repro` and give the names of the stages whose command ran."""
-        return stages_run(self.dvc("repro", *arguments))
-
-    def changed(self) -> set[str]:
-        """Return the stages that `dvc status` finds changed themselves.
-
-        By DVC's own function instead of its command, which takes three times as long to start.
-        """
-        with Repo(str(self.folder)) as repo:
-            # From another folder, DVC names a stage with the path to its dvc.yaml.
-            return {name.rpartition(":")[2] for name in repo.status()}
+    def init(self) -> None:
+        """Make it a Git repository."""
+        self.git("init", "--quiet", "--initial-branch=main")
+        self.git("config", "user.name", "Test")
+        self.git("config", "user.email", "test@example.com")
 
     def commit(self, message: str) -> None:
         """Commit everything."""
         self.git("add", "--all")
         self.git("commit", "--quiet", "--message", message)
 
+    def repro(self, *arguments: str) -> set[str]:
+        """Run `dvc repro`; return the names of the stages whose command ran."""
+        return stages_run(self.dvc("repro", *arguments))
+
+    def changed(self) -> set[str]:
+        """Return the stages that `dvc status` finds changed themselves.
+
+        By DVC's own function, since its command takes three times as long to start.
+        """
+        with Repo(str(self.folder)) as repo:
+            # From another folder, DVC names a stage with the path to its dvc.yaml.
+            return {name.rpartition(":")[2] for name in repo.status()}
+
     def params(self) -> Params:
-        """Return the parameters."""
         return yaml.safe_load((self.folder / "params.yaml").read_text())
 
     def write(self, params: Params) -> None:
-        """Replace the parameters."""
         write_params(self.folder, params)
+
+    def edit(self, values: Params) -> None:
+        """Set values of params.yaml by their dotted keys."""
+        params = self.params()
+        for key, value in values.items():
+            put(params, key, value)
+        self.write(params)
+
+    def json(self, path: str) -> Any:
+        return json.loads((self.folder / path).read_text())

@@ -3,47 +3,30 @@
 import os
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.project import Project, environment_of_tests
-from tests.test_resume import (
-    assert_same_without_interruption,
-    checkpoints,
-    going_on,
-    hashes,
-)
+from tests.project import Project, start, wait_for
+from tests.test_resume import checkpoints, going_on, hashes
 
 KILLS = 20
 EPOCHS = 100
 IN_WRITING = ".dvc/tmp/checkpoints/.unfinished-*"
 
 
-def start(project: Project, *command: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        ["dvc", *command],
-        cwd=project.folder,
-        env=environment_of_tests(PYTHONPATH=""),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-def wait_for(happened: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 300
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+def assert_same_without_interruption(project: Project) -> None:
+    """Train once more without interruption, and assert that the outs stay the same."""
+    found = hashes(project.folder)
+    assert project.repro("--force", "--single-item", "train") == {"train"}
+    assert hashes(project.folder) == found
 
 
 def kill_after(project: Project, seconds: float) -> bool:
     """Kill all of a `dvc repro` some time after its start; say whether it still ran."""
-    process = start(project, "repro")
+    process = start(["dvc", "repro"], project.folder, PYTHONPATH="")
     time.sleep(seconds)
     running = process.poll() is None
     if running:
@@ -54,7 +37,7 @@ def kill_after(project: Project, seconds: float) -> bool:
 
 def kill_in_writing(project: Project) -> float:
     """Kill all of a `dvc repro` while it writes its first checkpoint, after so many seconds."""
-    process = start(project, "repro")
+    process = start(["dvc", "repro"], project.folder, PYTHONPATH="")
     began = time.monotonic()
     while not [*project.folder.glob(IN_WRITING)]:
         assert process.poll() is None
@@ -70,8 +53,7 @@ def test_killed_twenty_times(
     make_project: Callable[[Path], Project], tmp_path: Path, recipe: str
 ) -> None:
     project = make_project(tmp_path)
-    params = project.params()
-    params["recipe"] = recipe
+    params = project.params() | {"recipe": recipe}
     params["recipes"][recipe] |= {"epochs": EPOCHS, "batch_size": 5}
     project.write(params)
     chance = random.Random(recipe)
@@ -104,17 +86,17 @@ def test_killed_experiment(
     if where == "queue":
         project.dvc("exp", "run", "--queue", "--name=a")
         # The worker that this leaves behind would keep a pipe open.
-        start(project, "queue", "start").wait()
+        start(["dvc", "queue", "start"], project.folder, PYTHONPATH="").wait()
         wait_for(lambda: checkpoints(project.folder))
         project.dvc("queue", "kill", "--force", "a")
         wait_for(lambda: "Running" not in project.dvc("queue", "status"))
         project.dvc("exp", "run", "--queue", "--name=b")
-        start(project, "queue", "start").wait()
+        start(["dvc", "queue", "start"], project.folder, PYTHONPATH="").wait()
         wait_for(lambda: "Success" in project.dvc("queue", "status"))
         output = project.dvc("queue", "logs", "b")
     else:
         command = ["exp", "run", *(["--temp"] if where == "temp" else [])]
-        process = start(project, *command, "--name=a")
+        process = start(["dvc", *command, "--name=a"], project.folder, PYTHONPATH="")
         wait_for(lambda: checkpoints(project.folder))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -7,8 +7,6 @@ import os
 import re
 import secrets
 import signal
-import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,53 +14,28 @@ from pathlib import Path
 
 import pytest
 
-from tests.project import Project, environment_of_tests, put
+from tests.project import Process, Project, environment_of_tests, start, wait_for
+from tests.storage import free_port, listens
 from tests.test_sweep import EPOCHS, RATE, kill_worker, trains_below
 
 NODE = ["--num-cpus=1", "--object-store-memory=100000000", "--block"]
-PATIENCE = 300  # Seconds.
 
 
 @contextmanager
-def node(*arguments: str, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a node of Ray, in a process group of its own, which is killed in the end."""
-    process = subprocess.Popen(
-        ["ray", "start", *arguments, *NODE],
-        # Where there is no project.
-        cwd="/",
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+def node(*arguments: str, environment: dict[str, str]) -> Iterator[Process]:
+    """Run a node of Ray where there is no project; it is killed in the end."""
+    process = start(["ray", "start", *arguments, *NODE], Path("/"), **environment)
     try:
         yield process
     finally:
         kill(process)
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
+def kill(process: Process) -> None:
     """Kill a node, all of it at once, as a machine is lost."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def wait_until(happened: Callable[[], object]) -> None:
-    """Wait until something happens."""
-    end = time.monotonic() + PATIENCE
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.5)
-
-
-def answers(port: int) -> bool:
-    """Say whether something listens at a port."""
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 @pytest.fixture
@@ -87,30 +60,22 @@ def environment(tmp_path: Path) -> dict[str, str]:
 def test_a_worker_and_a_node_are_killed(
     project: Project, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     sweeps = tmp_path / "cache/cifar10-pipeline/sweeps"
     with ExitStack() as nodes:
-        start = lambda *arguments: nodes.enter_context(node(*arguments, environment=environment))  # noqa: E731
-        start("--head", f"--port={port}", "--include-dashboard=false")
-        wait_until(lambda: answers(port))
-        second = start(f"--address=127.0.0.1:{port}")
+        head = ["--head", f"--port={port}", "--include-dashboard=false"]
+        nodes.enter_context(node(*head, environment=environment))
+        wait_for(lambda: listens(port))
+        address = f"--address=127.0.0.1:{port}"
+        second = nodes.enter_context(node(address, environment=environment))
         time.sleep(10)
         settings = ["-S", f"{RATE}=choice(0.05,0.1,0.2,-1)", "-S", f"{EPOCHS}=200"]
         command = ["python", "-m", "tools.sweep", "train", *settings]
-        process = subprocess.Popen(
-            [*command, "--address", f"127.0.0.1:{port}"],
-            cwd=project.folder,
-            env=environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        process = start([*command, address], project.folder, **environment)
         checkpoints = lambda: [*sweeps.glob("*/.dvc/tmp/checkpoints/*.npz")]  # noqa: E731
-        wait_until(lambda: len(checkpoints()) == 2)
+        wait_for(lambda: len(checkpoints()) == 2)
         kill_worker(trains_below(sweeps)[0])
-        wait_until(lambda: any("going on" in log.read_text() for log in sweeps.glob("*.log")))
+        wait_for(lambda: any("going on" in log.read_text() for log in sweeps.glob("*.log")))
         kill(second)
         output, errors = process.communicate()
     print(output)
@@ -130,9 +95,7 @@ def test_a_worker_and_a_node_are_killed(
 
 
 def test_a_search_with_pruning(project: Project) -> None:
-    params = project.params()
-    put(params, "preprocess.train_size", 2000)
-    project.write(params)
+    project.edit({"preprocess.train_size": 2000})
     project.dvc("repro", "preprocess")
     project.commit("More images")
     interval = f"{RATE}=tag(log,interval(0.001,1))"

@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +13,10 @@ from pathlib import Path
 import boto3
 from moto.server import ThreadedMotoServer
 
+from tests.project import wait_for
+
 # Not on everybody's search path.
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
-PATIENCE = 20  # Seconds.
 SECRETS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 # What `dvc remote modify` sets of a remote.
@@ -57,9 +57,7 @@ def ssh(place: Path) -> Iterator[tuple[str, Options]]:
     for name in ("host", "user"):
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(place / name)]
         subprocess.run(command, check=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     settings = {
         "ListenAddress": "127.0.0.1",
         "Port": port,
@@ -80,16 +78,19 @@ def ssh(place: Path) -> Iterator[tuple[str, Options]]:
     # In a group of its own: the sessions that DVC leaves open outlive the server.
     server = subprocess.Popen(command, start_new_session=True)
     try:
-        end = time.monotonic() + PATIENCE
-        while not listens(port):
-            assert server.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.05)
+        wait_for(lambda: listens(port) or server.poll() is not None)
+        assert server.poll() is None, log.read_text()
         url = f"ssh://{getpass.getuser()}@127.0.0.1:{port}{place / 'shared'}"
         yield url, {"keyfile": str(place / "user")}
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def listens(port: int) -> bool:

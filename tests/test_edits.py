@@ -8,7 +8,7 @@ import pytest
 from dvc.repo import Repo
 
 from tests.imports import sources
-from tests.project import ROOT, STAGES, Project, put
+from tests.project import ROOT, STAGES, Project
 
 
 @pytest.fixture(scope="module")
@@ -62,43 +62,37 @@ def readers_of(key: str, recipe: str) -> set[str]:
     return several.get(key) or several.get(section, {section})
 
 
-def changed_keys(project: Project) -> dict[str, set[str]]:
+def changed_keys(project: Project) -> dict[str, list[str]]:
     """Return by which keys of params.yaml `dvc status` finds each stage changed."""
     found = {}
     with Repo(str(project.folder)) as repo:
         for name, changes in repo.status().items():
             (changed,) = (change["changed deps"] for change in changes)
-            found[name.rpartition(":")[2]] = set(changed["params.yaml"])
+            found[name.rpartition(":")[2]] = [*changed["params.yaml"]]
     return found
 
 
 def test_edits_of_parameters(project: Project) -> None:
     """All at once: DVC says of each stage by which key it is changed."""
     before = project.params()
-    params = project.params()
-    for key, value in leaves(before):
-        if key != "recipe":
-            put(params, key, other(value))
-    project.write(params)
+    values = {key: other(value) for key, value in leaves(before) if key != "recipe"}
+    project.edit(values)
     changed = changed_keys(project)
-    for key, _ in leaves(before):
-        if key != "recipe":
-            found = {s for s, keys in changed.items() if any(is_within(key, k) for k in keys)}
-            assert (key, found) == (key, readers_of(key, before["recipe"]))
     assert set(changed) == set(STAGES)
-
-
-def is_within(key: str, section: str) -> bool:
-    return f"{key}.".startswith(f"{section}.")
+    for key in values:
+        found = {
+            stage
+            for stage, sections in changed.items()
+            if any(f"{key}.".startswith(f"{section}.") for section in sections)
+        }
+        assert (key, found) == (key, readers_of(key, before["recipe"]))
 
 
 def test_another_recipe(project: Project) -> None:
-    params = project.params()
-    project.write(params | {"recipe": "tutorial"})
+    project.edit({"recipe": "tutorial"})
     assert project.changed() == {"train", "evaluate"}
-    for name in ("tutorial", "airbench94"):
-        params["recipes"][name]["epochs"] += 1
-    project.write(params)
+    project.git("restore", "params.yaml")
+    project.edit({"recipes.tutorial.epochs": 99, "recipes.airbench94.epochs": 99})
     assert project.changed() == set()
 
 

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.project import ROOT, Project
 
 PAGE = (ROOT / "docs/extending.md").read_text()
@@ -39,33 +37,13 @@ def follow(project: Project) -> list[dict[str, Any]]:
     return metrics
 
 
-@pytest.fixture(scope="module")
-def trainings(
-    reproduced: Callable[[Path], Project], tmp_path_factory: pytest.TempPathFactory
-) -> list[dict[str, Any]]:
-    """Return what each training of the page gave."""
-    return follow(reproduced(tmp_path_factory.mktemp("extended")))
-
-
-def test_the_network_is_trained(trainings: list[dict[str, Any]]) -> None:
+def test_each_step_of_the_page_takes_effect(
+    reproduced: Callable[[Path], Project], tmp_path: Path
+) -> None:
+    network, optimizer, augmentation, loss, metric = follow(reproduced(tmp_path))
     convolutions = (3 * 9 + 1) * 16 + (16 * 9 + 1) * 32 + (32 * 9 + 1) * 64
     dense = (4 * 4 * 64 + 1) * 10
-    small, *_ = trainings
-    assert small["training"][0]["parameters"] == convolutions + dense
-
-
-def test_the_optimizer_trains_the_network(trainings: list[dict[str, Any]]) -> None:
-    small, lion, *_ = trainings
-    (plain,), (other,) = small["training"], lion["training"]
-    assert other["parameters"] == plain["parameters"]
-    assert other["train_loss"] != plain["train_loss"]
-
-
-def test_the_augmentation_and_the_loss_change_the_training(trainings: list[dict[str, Any]]) -> None:
-    _, lion, grey, focal, _ = trainings
-    assert len({trained["training"][0]["train_loss"] for trained in (lion, grey, focal)}) == 3
-
-
-def test_the_metric_is_measured(trainings: list[dict[str, Any]]) -> None:
-    *_, measured = trainings
-    assert measured["accuracy"] <= measured["top_3_accuracy"] <= 1
+    trainings = [step["training"][0] for step in (network, optimizer, augmentation, loss)]
+    assert {training["parameters"] for training in trainings} == {convolutions + dense}
+    assert len({training["train_loss"] for training in trainings}) == 4
+    assert metric["accuracy"] <= metric["top_3_accuracy"] <= 1

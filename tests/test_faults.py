@@ -1,6 +1,6 @@
 """Full disks and read-only folders: one line that names the file, and nothing half-written.
 
-The disks are real ones, small and in memory, in a mount namespace of the stage's own.
+The disks are real ones, small and in memory.
 """
 
 import shutil
@@ -8,12 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from PIL import Image
 
-from tests.project import Run, assert_refused, run, write_params
+from tests.project import Project, Run, assert_refused, run_with_mounts
 
-FULL = "mount -t tmpfs -o size={size} tmpfs '{folder}'"
 # What a stage writes; DVC removes it before it runs the stage.
 OUTS = {
     "fetch": "data",
@@ -22,27 +20,25 @@ OUTS = {
     "evaluate": "metrics/evaluate.json",
     "plots": "plots/*.png",
 }
-READ_ONLY = "mount --bind '{folder}' '{folder}' && mount -o remount,bind,ro '{folder}'"
+FULL = "mount -t tmpfs -o size={size} tmpfs {folder}"
+READ_ONLY = "mount --bind {folder} {folder} && mount -o remount,bind,ro {folder}"
 
 
-def run_on(mount: str, program: str, project: Path, folder: str, size: str = "") -> Run:
+def run_on(mount: str, program: str, project: Path, folder: str) -> Run:
     """Run a Python program where `folder` is on a disk of its own, holding what it held before.
 
     The files that are there in the end are printed.
     """
     (project / folder).mkdir(parents=True, exist_ok=True)
     script = f"""
-        cp -r '{folder}' before && {mount.format(folder=folder, size=size)} || exit 100
-        [ -w '{folder}' ] && cp -r before/. '{folder}'
-        '{sys.executable}' {program}
+        cp -r {folder} before && {mount} || exit 100
+        [ -w {folder} ] && cp -r before/. {folder}
+        '{sys.executable}' -m {program}
         code=$?
-        find '{folder}' -type f
+        find {folder} -type f
         exit $code
     """
-    namespace = ["unshare", "--user", "--map-root-user", "--mount"]
-    result = run([*namespace, "sh", "-c", script], project)
-    shutil.rmtree(project / "before")
-    return result
+    return run_with_mounts(script, project)
 
 
 @pytest.fixture
@@ -52,9 +48,7 @@ def project(trained: Path, tmp_path: Path) -> Path:
     data = (tmp_path / "data").resolve()
     (tmp_path / "data").unlink()
     shutil.copytree(data, tmp_path / "data", symlinks=True)
-    params = yaml.safe_load((tmp_path / "params.yaml").read_text()) | {"recipe": "tutorial"}
-    params["recipes"]["tutorial"]["epochs"] = 1
-    write_params(tmp_path, params)
+    Project(tmp_path).edit({"recipe": "tutorial", "recipes.tutorial.epochs": 1})
     return tmp_path
 
 
@@ -72,9 +66,19 @@ def project(trained: Path, tmp_path: Path) -> Path:
 def test_full_disk(project: Path, stage: str, folder: str, size: str, names: str) -> None:
     for out in project.glob(OUTS[stage]):
         shutil.rmtree(out) if out.is_dir() else out.unlink()
-    result = run_on(FULL, f"-m stages.{stage}", project, folder, size)
+    mount = FULL.format(size=size, folder=folder)
+    result = run_on(mount, f"stages.{stage}", project, folder)
     assert_refused(result, names, "bytes needed", "free on its disk")
     assert ".unfinished" not in result.stdout
+
+
+@pytest.mark.parametrize("size", ["40k", "100k"])
+def test_full_disk_for_an_export(project: Path, size: str) -> None:
+    """Before it is begun, and while TensorFlow writes."""
+    program = f"tools.export full/model.tflite --model {project}/models/model.keras"
+    result = run_on(FULL.format(size=size, folder="full"), program, project, "full")
+    assert_refused(result, "full/model.tflite: ", "bytes needed", "free on its disk")
+    assert result.stdout == ""
 
 
 PROGRAMS = ["stages.fetch", "stages.train", "stages.plots", "tools.export", "tools.predict a.png"]
@@ -84,33 +88,16 @@ PROGRAMS = ["stages.fetch", "stages.train", "stages.plots", "tools.export", "too
 def test_small_folder_for_temporary_files(project: Path, program: str) -> None:
     """Everything that is written is on the disk of its result."""
     Image.new("RGB", (32, 32)).save(project / "a.png")
-    (project / "temporary").mkdir()
-    script = f"""
-        mount -t tmpfs -o size=64k tmpfs temporary || exit 100
-        TMPDIR={project}/temporary '{sys.executable}' -m {program}
-    """
-    namespace = ["unshare", "--user", "--map-root-user", "--mount"]
-    result = run([*namespace, "sh", "-c", script], project)
+    mount = FULL.format(size="64k", folder="temporary")
+    mount += " && export TMPDIR=$PWD/temporary"
+    result = run_on(mount, program, project, "temporary")
     assert (result.returncode, result.stderr) == (0, "")
-
-
-@pytest.mark.parametrize("size", ["40k", "100k"])
-def test_full_disk_for_an_export(project: Path, size: str) -> None:
-    """Before it is begun, and while TensorFlow writes."""
-    program = f"-m tools.export full/model.tflite --model {project}/models/model.keras"
-    result = run_on(FULL, program, project, "full", size)
-    assert_refused(result, "full/model.tflite: ", "bytes needed", "free on its disk")
-    assert result.stdout == ""
 
 
 @pytest.mark.parametrize(
     ("stage", "folder", "names"),
-    [
-        ("fetch", "data", "data/downloads"),
-        ("train", "models", "models/"),
-        ("plots", "plots", "plots/"),
-    ],
+    [("fetch", "data", "data/downloads"), ("train", "models", "models/")],
 )
 def test_read_only_folder(project: Path, stage: str, folder: str, names: str) -> None:
-    result = run_on(READ_ONLY, f"-m stages.{stage}", project, folder)
+    result = run_on(READ_ONLY.format(folder=folder), f"stages.{stage}", project, folder)
     assert_refused(result, names, "Read-only file system")

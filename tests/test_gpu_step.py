@@ -1,6 +1,5 @@
 """The step as a GPU takes it, on the CPU: compiled by XLA, in bfloat16, of ops that a GPU has."""
 
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -56,22 +55,12 @@ def losses(name: str, on_gpu: bool) -> list[float]:
     return [row[key] for row in history for key in ("loss", "val_loss")]
 
 
-@cache
-def plain_losses(name: str) -> list[float]:
-    """Return the losses of the plain path: no XLA, float32, the layers made for CPUs."""
-    keras.config.set_dtype_policy("float32")
-    return losses(name, on_gpu=False)
-
-
 @pytest.mark.parametrize("name", NAMES)
-def test_the_step_compiled_by_xla_learns_the_same(name: str) -> None:
-    assert losses(name, on_gpu=True) == pytest.approx(plain_losses(name), 1e-3)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_bfloat16_learns_the_same(name: str) -> None:
-    """Which has 8 bits of a number's value, float32 24."""
-    expected = plain_losses(name)
+def test_the_step_compiled_by_xla_learns_the_same_in_each_precision(name: str) -> None:
+    # No XLA, float32, the layers made for CPUs.
+    expected = losses(name, on_gpu=False)
+    assert losses(name, on_gpu=True) == pytest.approx(expected, 1e-3)
+    # Which has 8 bits of a number's value, float32 24.
     keras.config.set_dtype_policy("mixed_bfloat16")
     found = losses(name, on_gpu=True)
     assert found == pytest.approx(expected, 0.1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.project import Project, Run, environment_of_tests, run
+from tests.project import Run, environment_of_tests, run
 
 PRINTING = """
 import sys
@@ -40,8 +40,7 @@ def test_closed_full_and_absent_output(printing: Callable[[str], Run], lines: in
     closed = printing(f"$P {lines} | true")
     assert (closed.returncode, closed.stderr) == (128 + 13, "")
     full = printing(f"$P {lines} > /dev/full")
-    assert full.returncode == 2
-    assert full.stderr == "error: No space left on device\n"
+    assert (full.returncode, full.stderr) == (2, "error: No space left on device\n")
     absent = printing(f"$P {lines} >&-")
     assert (absent.returncode, absent.stderr) == (0, "")
 
@@ -58,20 +57,3 @@ def test_names_are_printed_byte_by_byte(tmp_path: Path, settings: dict[str, str]
     )
     assert (result.returncode, result.stderr) == (0, b"")
     assert result.stdout == b"caf\xe9 \xc3\x9c\n"
-
-
-def test_a_tool_with_dvcs_wrapper_around_standard_output(tmp_path: Path) -> None:
-    project = Project(tmp_path)
-    project.git("init", "--quiet")
-    project.git("config", "user.name", "Test")
-    project.git("config", "user.email", "test@example.com")
-    project.dvc("init", "--quiet")
-    (tmp_path / "plots").mkdir()
-    (tmp_path / "params.yaml").write_text("seed: 0\n")
-    (tmp_path / "plots/predictions.csv").write_text("index,actual,predicted\n0,cat,cat\n")
-    project.commit("Start")
-    script = "set -o pipefail; python -m tools.compare HEAD | true"
-    result = run(["bash", "-c", script], tmp_path)
-    assert (result.returncode, result.stderr) == (128 + 13, "")
-    result = run(["bash", "-c", "python -m tools.compare HEAD > /dev/full"], tmp_path)
-    assert (result.returncode, result.stderr) == (2, "error: No space left on device\n")

@@ -1,7 +1,6 @@
 """params.yaml as the stages read it: the whole file, before anything is computed."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,26 +17,8 @@ def test_each_stage_refuses_what_any_would(
     put(params, "plots.dpi", "high")
     write_params(tmp_path, params)
     (tmp_path / "data").symlink_to(arrays / "data")
-    line = "params.yaml: recipes.resnet20.epochs = 0: should be greater than or equal to 1"
-    assert_refused(call_stage(stage, tmp_path), f"{line} (and 1 more: plots.dpi)")
+    refused = call_stage(stage, tmp_path)
+    assert_refused(refused, "params.yaml: recipes.resnet20.epochs = 0: ", "(and 1 more: plots.dpi)")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "params.yaml"]
     (tmp_path / "params.yaml").unlink()
     assert_refused(call_stage(stage, tmp_path), "params.yaml: missing; run in the folder")
-
-
-@pytest.mark.parametrize(
-    ("stage", "key", "value", "says"),
-    [
-        ("preprocess", "preprocess.validation_split", 0.99999, "leaves no image"),
-        ("preprocess", "preprocess.train_size", 50_001, "50"),
-        ("train", "device", "gpu", "no GPU is seen"),
-    ],
-)
-def test_what_depends_on_the_data_or_the_machine(
-    call_stage: Stage, tmp_path: Path, arrays: Path, stage: str, key: str, value: Any, says: str
-) -> None:
-    params = default_params()
-    put(params, key, value)
-    write_params(tmp_path, params)
-    (tmp_path / "data").symlink_to(arrays / "data")
-    assert_refused(call_stage(stage, tmp_path), f"params.yaml: {key}", says)

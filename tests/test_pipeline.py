@@ -3,17 +3,17 @@
 import csv
 import io
 import json
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
+import pandas as pd
 import pytest
 from dvc.repo import Repo
 
-from tests.project import Project, put, run, stages_run
-
-FROM_TRAIN = {"train", "evaluate", "plots"}
+from tests.project import Project, run, stages_run
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def project(
 
 
 @pytest.fixture(autouse=True)
-def unchanged(project: Project) -> Any:
+def unchanged(project: Project) -> Iterator[None]:
     """Bring the project back to its first run after a test."""
     yield
     project.git("reset", "--quiet", "--hard")
@@ -42,9 +42,7 @@ def test_second_run_does_nothing(project: Project) -> None:
 def test_only_what_reads_the_test_images_runs_after_an_edit_of_their_number(
     project: Project,
 ) -> None:
-    params = project.params()
-    put(params, "preprocess.test_size", 150)
-    project.write(params)
+    project.edit({"preprocess.test_size": 150})
     assert project.repro() == {"preprocess", "evaluate", "plots"}
     assert project.changed() == set()
 
@@ -61,8 +59,7 @@ def test_stage_run_again_gives_the_same_bytes(project: Project, name: str) -> No
     assert project.git("status", "--porcelain", "data", "metrics", "plots") == ""
 
 
-def test_lost_and_changed_outs_come_back(project: Project) -> None:
-    """Of every stage."""
+def test_lost_and_changed_outs_of_every_stage_come_back(project: Project) -> None:
     lost = ("data/raw/test_batch.bin", "models/model.keras", "plots/samples.png")
     changed = (
         *("data/raw/data_batch_1.bin", "data/processed/test/images.npy"),
@@ -81,9 +78,7 @@ def test_lost_and_changed_outs_come_back(project: Project) -> None:
 
 def test_failed_stage_names_the_key_and_loses_nothing(project: Project) -> None:
     model = (project.folder / "models/model.keras").read_bytes()
-    params = project.params()
-    put(params, "recipes.airbench_small.epochs", 0)
-    project.write(params)
+    project.edit({"recipes.airbench_small.epochs": 0})
     result = run(["dvc", "repro"], project.folder, PYTHONPATH="")
     assert result.returncode != 0
     line = "error: params.yaml: recipes.airbench_small.epochs = 0: "
@@ -95,59 +90,41 @@ def test_failed_stage_names_the_key_and_loses_nothing(project: Project) -> None:
     assert project.git("status", "--porcelain", "--untracked-files=no") == ""
 
 
-def read_json(project: Project, path: str) -> dict[str, Any]:
-    return json.loads((project.folder / path).read_text())
-
-
-def read_csv(project: Project, path: str) -> list[dict[str, str]]:
-    with (project.folder / path).open() as file:
-        return list(csv.DictReader(file))
+def test_what_the_training_writes(project: Project) -> None:
+    history = pd.read_csv(project.folder / "plots/history.csv")
+    columns = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "recipe"]
+    assert [*history] == columns
+    assert [*history["epoch"]] == [1, 2]
+    rate = project.params()["recipes"]["airbench_small"]["optimizer"]["kernel_learning_rate"]
+    assert [*history["learning_rate"]] == pytest.approx([rate, rate / 2])
+    metrics = project.json("metrics/train.json")
+    assert metrics["val_accuracy"] == history["val_accuracy"].iloc[-1]
+    assert "epochs_left" not in metrics
+    assert metrics["training"][0]["images"] == 400
+    assert metrics["environment"][0]["tensorflow"] == version("tensorflow")
+    assert metrics["environment"][0]["threads"] == len(os.sched_getaffinity(0))
+    assert not [*project.folder.rglob(".unfinished-*")]
 
 
 def test_metrics_show(project: Project) -> None:
     shown = json.loads(project.dvc("metrics", "show", "--json"))[""]["data"]
     for path in ("metrics/train.json", "metrics/evaluate.json"):
         # DVC shows numbers and texts, and no lists: scores of the classes, the environment.
-        stored = {k: v for k, v in read_json(project, path).items() if not isinstance(v, list)}
+        stored = {k: v for k, v in project.json(path).items() if not isinstance(v, list)}
         assert shown[path]["data"] == stored
-    metrics = read_json(project, "metrics/evaluate.json")
-    rows = read_csv(project, "plots/predictions.csv")
-    right = sum(row["actual"] == row["predicted"] for row in rows)
-    assert len(rows) == 200
-    assert metrics["accuracy"] == right / 200
-    (details,) = metrics["details"]
-    assert details["accuracy_low"] < metrics["accuracy"] < details["accuracy_high"]
     assert sum(len(file["data"]) for file in shown.values()) <= 8
-
-
-def assert_shown(project: Project) -> None:
-    """Assert that DVC's page has every figure, and every chart by its title."""
-    project.dvc("plots", "show", "--out", "page")
-    page = (project.folder / "page/index.html").read_text()
-    images = re.findall(r'<img[^>]*src="([^"]+\.png)"', page)
-    assert len(images) == 7
-    for image in images:
-        assert (project.folder / "page" / image).read_bytes().startswith(b"\x89PNG")
-    charts = json.loads(project.dvc("plots", "show", "--json"))["data"]
-    titles = [
-        chart[0]["content"]["title"]["text"] for chart in charts.values() if "content" in chart[0]
-    ]
-    assert len(titles) == 8
-    assert all(title in page for title in titles)
-
-
-def test_plots_show(project: Project) -> None:
-    """What the charts draw: test_page.py."""
-    assert_shown(project)
+    predictions = pd.read_csv(project.folder / "plots/predictions.csv")
+    assert len(predictions) == 200
+    right = predictions["actual"] == predictions["predicted"]
+    assert project.json("metrics/evaluate.json")["accuracy"] == right.mean()
 
 
 def test_experiment_with_another_recipe_and_no_validation_images(project: Project) -> None:
-    before = read_json(project, "metrics/evaluate.json")
+    before = project.json("metrics/evaluate.json")
     settings = ["-S", "recipe=tutorial", "-S", "preprocess.validation_split=0"]
     output = project.dvc("exp", "run", "--name", "letter", *settings)
-    assert stages_run(output) == {"preprocess", *FROM_TRAIN}
-    assert project.params()["recipe"] == "tutorial"
-    metrics = read_json(project, "metrics/evaluate.json")
+    assert stages_run(output) == {"preprocess", "train", "evaluate", "plots"}
+    metrics = project.json("metrics/evaluate.json")
     assert metrics["log_loss"] != before["log_loss"]
     loss = json.loads(project.dvc("metrics", "diff", "--json"))["metrics/evaluate.json"]["log_loss"]
     assert (loss["old"], loss["new"]) == (before["log_loss"], metrics["log_loss"])
@@ -158,6 +135,17 @@ def test_experiment_with_another_recipe_and_no_validation_images(project: Projec
     row = {row["Experiment"]: row for row in table}["letter"]
     assert row["recipe"] == "tutorial"
     assert float(row["accuracy"]) == metrics["accuracy"]
-    assert "val_loss" not in read_csv(project, "plots/history.csv")[0]
-    assert_shown(project)
+    assert "val_loss" not in pd.read_csv(project.folder / "plots/history.csv")
     project.dvc("exp", "remove", "letter")
+
+    # Every figure and, by its title, every chart.
+    project.dvc("plots", "show", "--out", "page")
+    page = (project.folder / "page/index.html").read_text()
+    images = re.findall(r'<img[^>]*src="([^"]+\.png)"', page)
+    assert len(images) == 7
+    for image in images:
+        assert (project.folder / "page" / image).read_bytes().startswith(b"\x89PNG")
+    charts = json.loads(project.dvc("plots", "show", "--json"))["data"].values()
+    titles = [chart[0]["content"]["title"]["text"] for chart in charts if "content" in chart[0]]
+    assert len(titles) == 8
+    assert all(title in page for title in titles)

@@ -3,8 +3,7 @@
 import json
 import re
 import shutil
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +12,7 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from tests.project import Project, Run, Stage, assert_refused, run
+from tests.project import Project, Run, Stage, assert_refused, run, wait_for
 from tools.compare import Setting, until_sure
 from tools.experiments import Training, trainings
 
@@ -48,9 +47,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     files = {"params.yaml": PARAMS, "dvc.yaml": PIPELINE, "train.py": TRAINING}
     for name, text in files.items():
         (project.folder / name).write_text(text)
-    project.git("init", "--quiet", "--initial-branch=main")
-    project.git("config", "user.name", "Test")
-    project.git("config", "user.email", "test@example.com")
+    project.init()
     project.dvc("init", "--quiet")
     project.dvc("repro")
     project.commit("Start")
@@ -58,42 +55,40 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture(scope="module")
-def sure(project: Project) -> Run:
-    """Return how a comparison ended that trains more seeds until it is sure."""
+def sure(project: Project) -> str:
+    """Return what a comparison printed that trains more seeds until it is sure."""
     command = ["python", "-m", "tools.compare", "rate=1", "rate=2", "--until-sure"]
-    return run(command, project.folder)
+    result = run(command, project.folder)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
-def test_it_ends_as_soon_as_it_is_sure(sure: Run) -> None:
-    assert sure.returncode == 0, sure.stderr
-    assert len(re.findall("^sweep-.*: 6 trials of all stages", sure.stdout, re.M)) == 1
-    last = sure.stdout.splitlines()[-1]
-    assert re.fullmatch(
-        r"rate=2 is better by 20\.00 points, 98\.75 % interval .*, 3 seeds each", last
-    )
+def test_it_ends_as_soon_as_it_is_sure(sure: str) -> None:
+    assert len(re.findall("^sweep-.*: 6 trials of all stages", sure, re.M)) == 1
+    last = sure.splitlines()[-1]
+    assert last.startswith("rate=2 is better by 20.00 points, 98.75 % interval ")
+    assert last.endswith(", 3 seeds each")
 
 
-def test_seeds_are_one_row(project: Project, sure: Run, call_stage: Stage) -> None:
-    assert sure.returncode == 0
+@pytest.mark.usefixtures("sure")
+def test_seeds_are_one_row(project: Project, call_stage: Stage) -> None:
     shown = call_stage("experiments", project.folder).stdout.splitlines()
-    assert shown[0].split() == [
-        *("experiment", "n", "val_accuracy", "lowest", "highest", "accuracy", "rate")
-    ]
-    assert [row.split()[1:] for row in shown[1:]] == [
+    names = ["n", "val_accuracy", "lowest", "highest", "accuracy", "rate"]
+    assert [row.split()[1:] for row in shown] == [
+        names,
         ["3", "0.4010", "0.4000", "0.4020", "0.8020", "2"],
         ["3", "0.3010", "0.3000", "0.3020", "0.6020", "1"],
     ]
     rows = json.loads(call_stage("experiments", project.folder, "--json").stdout)
     assert [row["accuracy"] for row in rows] == [0.802, 0.602]
     table = call_stage("experiments", project.folder, "--csv").stdout
-    assert table.startswith("experiment,n,val_accuracy,lowest,highest,accuracy,rate,")
+    assert table.startswith(",".join(["experiment", *names]))
 
 
-def test_a_value_stands_for_its_experiments(project: Project, sure: Run, call_stage: Stage) -> None:
-    assert sure.returncode == 0
-    first, second, last = call_stage(
-        "compare", project.folder, "rate=2", "rate=1"
-    ).stdout.splitlines()
+@pytest.mark.usefixtures("sure")
+def test_a_value_stands_for_its_experiments(project: Project, call_stage: Stage) -> None:
+    compare = partial(call_stage, "compare", project.folder)
+    first, second, last = compare("rate=2", "rate=1").stdout.splitlines()
     assert first == "rate=2  80.20%, 3 seeds, 80.00% to 80.40%"
     assert second == "rate=1  60.20%, 3 seeds, 60.00% to 60.40%"
     assert last.startswith("rate=2 is better by 20.00 points, 95 % interval -")
@@ -105,9 +100,9 @@ def test_a_value_stands_for_its_experiments(project: Project, sure: Run, call_st
         "seed=1": "several seeds",
     }
     for text, says in wrong.items():
-        assert_refused(call_stage("compare", project.folder, text, "rate=1"), text, says)
+        assert_refused(compare(text, "rate=1"), text, says)
     for text in ("rate=1.0", "recipe=small"):
-        refused = call_stage("compare", project.folder, "rate=1", text, "--until-sure")
+        refused = compare("rate=1", text, "--until-sure")
         assert_refused(refused, "--until-sure: ", "two values of the same parameter")
     for option, found in {"--limit": "2", "--points": "-1.0"}.items():
         asked = "rate=1", "rate=2", f"{option}={found}"
@@ -175,7 +170,7 @@ def test_what_belongs_to_another_training_is_no_result(
     assert_refused(call_stage("compare", copy.folder, "HEAD~1", "HEAD"), "of HEAD: missing")
     copy.dvc("exp", "run", "--queue", "--name", "wrong", "-S", "rate=none")
     run(["dvc", "queue", "start"], copy.folder)
-    wait_until(lambda: rows_of(call_stage, copy, "wrong")[0]["state"] == "failed")
+    wait_for(lambda: rows_of(call_stage, copy, "wrong")[0]["state"] == "failed")
     assert rows_of(call_stage, copy, "wrong")[0]["accuracy"] is None
     copy.git("checkout", "--quiet", "HEAD~1")
     (copy.folder / "metrics/train.json").write_text('{"val_accuracy": 0.9, "epochs_left": 2}')
@@ -188,11 +183,3 @@ def test_what_belongs_to_another_training_is_no_result(
 def rows_of(call_stage: Stage, project: Project, name: str) -> list[dict[str, Any]]:
     rows = json.loads(call_stage("experiments", project.folder, "--json").stdout)
     return [row for row in rows if row["experiment"] == name]
-
-
-def wait_until(happened: Callable[[], bool]) -> None:
-    """Wait until something happens, five minutes at most."""
-    end = time.monotonic() + 300
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.5)

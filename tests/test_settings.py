@@ -7,10 +7,9 @@ import signal
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.project import Run, run, run_stage, write_params
-from tests.test_resume import CHECKPOINTS, checkpoints, going_on, hashes, stop
+from tests.project import Project, folder_to_train, run, run_stage, run_with_mounts, succeed
+from tests.test_resume import checkpoints, going_on, hashes, stop
 
 KERAS = {
     "floatx": "float16",
@@ -48,34 +47,13 @@ def home(tmp_path: Path) -> Path:
     return home
 
 
-def folder_for(recipe: str, source: Path, folder: Path) -> Path:
-    """Return a folder in which a recipe can be trained on the arrays of `source`."""
-    folder.mkdir(exist_ok=True)
-    (folder / "data").symlink_to(source / "data")
-    params = yaml.safe_load((source / "params.yaml").read_text())
-    params["recipe"] = recipe
-    write_params(folder, params)
-    return folder
-
-
-def train(folder: Path, *prefix: str, **variables: str) -> Run:
-    command = [*prefix, "python", "-m", "stages.train"]
-    result = run(command, folder, **variables)
-    assert (result.returncode, result.stderr) == (0, "")
-    return result
-
-
-def recorded(folder: Path) -> dict[str, object]:
-    (facts,) = json.loads((folder / "metrics/train.json").read_text())["environment"]
-    return facts
-
-
 @pytest.mark.parametrize("recipe", ["tutorial", "airbench_small"])
 def test_training(slow: Path, template: Path, home: Path, tmp_path: Path, recipe: str) -> None:
     """Against a training for which nothing was set."""
     plain = {"tutorial": slow, "airbench_small": template}[recipe]
-    set_up = folder_for(recipe, plain, tmp_path / "set up")
-    train(set_up, HOME=str(home), **VARIABLES)
+    set_up = folder_to_train(plain, tmp_path / "set up", recipe)
+    result = run_stage("train", set_up, HOME=str(home), **VARIABLES)
+    assert (result.returncode, result.stderr) == (0, "")
     assert hashes(set_up) == hashes(plain)
     assert json.loads((home / ".keras/keras.json").read_text()) == KERAS
 
@@ -105,7 +83,7 @@ print(json.dumps(device.provenance()))
 
 def test_processors_and_kernels_of_blas_are_recorded(slow: Path, tmp_path: Path) -> None:
     """OPENBLAS_CORETYPE stays heeded, since some processors need it; so it is recorded."""
-    facts = recorded(slow)
+    (facts,) = Project(slow).json("metrics/train.json")["environment"]
     assert facts["threads"] == len(os.sched_getaffinity(0))
     command = ["taskset", "-c", "0", "python", "-c", FACTS]
     result = run(command, tmp_path, OPENBLAS_CORETYPE="Haswell")
@@ -116,7 +94,7 @@ def test_processors_and_kernels_of_blas_are_recorded(slow: Path, tmp_path: Path)
 
 
 def test_quota_of_a_container(tmp_path: Path) -> None:
-    """As control groups show it, in a mount namespace that has this in their place."""
+    """As control groups show it, with files of our own in their place."""
     (tmp_path / "own").write_text("0::/\n")
     script = """
         mount -t tmpfs tmpfs /sys/fs/cgroup || exit 100
@@ -124,17 +102,16 @@ def test_quota_of_a_container(tmp_path: Path) -> None:
         mount --bind own /proc/$$/cgroup || exit 101
         exec taskset -c 0,1 python -c 'from pipeline.common import device; print(device.THREADS)'
     """
-    namespace = ["unshare", "--user", "--map-root-user", "--mount"]
-    result = run([*namespace, "sh", "-c", script], tmp_path)
+    result = run_with_mounts(script, tmp_path)
     assert (result.returncode, result.stdout) == (0, "1\n"), result.stderr
 
 
 def test_checkpoint_of_another_number_of_processors_is_dropped(slow: Path, tmp_path: Path) -> None:
-    folder = folder_for("tutorial", slow, tmp_path / "killed")
+    folder = folder_to_train(slow, tmp_path / "killed", "tutorial")
     stop(("taskset", "-c", "0", "python", "-m", "stages.train"), folder, signal.SIGKILL)
     (path,) = checkpoints(folder)
-    output = train(folder).stdout
+    output = succeed("train", folder)
     assert [*going_on(output)] == []
     assert f"dropped a checkpoint of another training: {path.name}" in output
     assert hashes(folder) == hashes(slow)
-    assert not [*(folder / CHECKPOINTS).glob("*.npz")]
+    assert not checkpoints(folder)

@@ -7,11 +7,11 @@ import dvc.api
 import pytest
 from dvc.repo import Repo
 
-from tests.project import Edited, Project, put, run, stages_run
+from tests.project import Project, run, stages_run
 from tests.storage import SECRETS, SSHD, STORAGES
 
-EPOCHS = "recipes.airbench_small.epochs"
-TEST_SIZE = "preprocess.test_size"
+FEWER_EPOCHS = {"recipes.airbench_small.epochs": 1}
+FEWER_IMAGES = {"preprocess.test_size": 100}
 MODEL = "models/model.keras"
 SSH = pytest.param("ssh", marks=pytest.mark.skipif(SSHD is None, reason="sshd is not installed"))
 
@@ -47,12 +47,6 @@ def shared(
         yield clone(origin, tmp_path / "clone").folder
 
 
-def edit(project: Project, key: str, value: int) -> None:
-    params = project.params()
-    put(params, key, value)
-    project.write(params)
-
-
 def clone(origin: Project, folder: Path) -> Project:
     """Clone the Git repository, without anything of DVC's cache."""
     origin.git("clone", "--quiet", str(origin.folder), str(folder))
@@ -72,7 +66,7 @@ def test_a_second_clone_runs_nothing(origin: Project, shared: Path) -> None:
 
 @pytest.mark.parametrize("shared", ["folder"], indirect=True)
 def test_pulling_while_reproducing(origin: Project, shared: Path, tmp_path: Path) -> None:
-    edit(origin, TEST_SIZE, 100)
+    origin.edit(FEWER_IMAGES)
     assert origin.repro("preprocess") == {"preprocess"}
     origin.dvc("push", "--run-cache")
     origin.git("restore", ".")
@@ -82,7 +76,7 @@ def test_pulling_while_reproducing(origin: Project, shared: Path, tmp_path: Path
     assert second.repro("--pull") == set()
     assert second.git("status", "--porcelain") == ""
     # The run cache serves what the origin ran and did not commit, where DVC has all its outs.
-    edit(second, TEST_SIZE, 100)
+    second.edit(FEWER_IMAGES)
     assert second.repro("--pull", "preprocess") == set()
 
     # By the name that dvc.yaml gives it, in the version that a tag gives it.
@@ -91,9 +85,11 @@ def test_pulling_while_reproducing(origin: Project, shared: Path, tmp_path: Path
     assert (tmp_path / "model.keras").read_bytes() == (origin.folder / MODEL).read_bytes()
 
 
-def test_what_ran_once_does_not_run_again(edited: Edited, tmp_path: Path) -> None:
+def test_what_ran_once_does_not_run_again(
+    edited: Callable[[Path], Project], tmp_path: Path
+) -> None:
     """Not here, and not in a clone with the same cache; DVC pushes no out that Git keeps."""
-    origin = edited(tmp_path / "origin", EPOCHS, 1)
+    origin = edited(tmp_path / "origin")
     assert stages_run((origin.folder / ".git/output").read_text()) == {"train", "evaluate", "plots"}
     origin.git("restore", "params.yaml")
     assert origin.repro() == set()
@@ -103,7 +99,7 @@ def test_what_ran_once_does_not_run_again(edited: Edited, tmp_path: Path) -> Non
     second.dvc("cache", "dir", "--local", str(origin.folder / ".dvc/cache"))
     second.dvc("checkout")
     for project in (origin, second):
-        edit(project, EPOCHS, 1)
+        project.edit(FEWER_EPOCHS)
         assert project.repro() == set()
     for path in (MODEL, "plots/history.csv"):
         assert (second.folder / path).read_bytes() == (origin.folder / path).read_bytes()

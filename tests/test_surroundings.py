@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.project import ROOT, STAGES, Project, run, run_stage, stages_run
+from tests.project import ROOT, Project, run, run_stage, run_with_mounts, stages_run
 
-UP_TO_DATE = "Data and pipelines are up to date.\n"
 PLACES = {
     "mount": "mkdir -p data && mount -t tmpfs tmpfs data",
     # DVC refuses a data/ that is a link out of the repository; this is its own way to another disk.
@@ -23,7 +22,6 @@ PLACES = {
 def test_data_on_another_file_system(
     make_project: Callable[[Path], Project], tmp_path: Path, place: str
 ) -> None:
-    """On a disk of its own, which a mount namespace has and which is gone afterwards."""
     project = make_project(tmp_path / "project")
     script = f"""
         {PLACES[place]} || exit 100
@@ -32,25 +30,20 @@ def test_data_on_another_file_system(
         dvc checkout fetch preprocess || exit 103
         dvc repro preprocess || exit 104
     """
-    namespace = ["unshare", "--user", "--map-root-user", "--mount"]
-    result = run([*namespace, "sh", "-c", script], project.folder, PYTHONPATH="")
+    result = run_with_mounts(script, project.folder, PYTHONPATH="")
     assert result.returncode == 0, result.stdout + result.stderr
     assert stages_run(result.stdout) == {"fetch", "preprocess"}
-    assert result.stdout.count(UP_TO_DATE) == 1
+    assert result.stdout.count("Data and pipelines are up to date.\n") == 1
 
 
 def test_make_unsets_what_keeps_python_from_importing_or_makes_it_slow(tmp_path: Path) -> None:
-    program = (
-        "import os, sys; "
-        "names = ['PYTHONPATH', 'PIP_TARGET', 'PIP_PREFIX', 'PIP_USER', 'PIP_DRY_RUN']; "
-        "print(sys.flags.safe_path, sys.flags.dont_write_bytecode, *map(os.getenv, names))"
-    )
-    (tmp_path / "makefile").write_text(f'include Makefile\nsettings:\n\t@python -c "{program}"\n')
+    unset = ["PYTHONPATH", "PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_DRY_RUN"]
+    unset += ["PYTHONSAFEPATH", "PYTHONDONTWRITEBYTECODE"]
+    (tmp_path / "makefile").write_text("include Makefile\nsettings:\n\t@env\n")
     command = ["make", "--no-print-directory", f"--file={tmp_path}/makefile", "settings"]
-    variables = {"PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1", "MAKEFLAGS": ""}
-    variables |= {"PIP_TARGET": "elsewhere", "PIP_PREFIX": "elsewhere", "PIP_DRY_RUN": "1"}
-    result = run(command, ROOT, **variables)
-    assert (result.returncode, result.stdout) == (0, f"False 0{5 * ' None'}\n"), result.stderr
+    result = run(command, ROOT, **dict.fromkeys(unset, "1"), MAKEFLAGS="")
+    assert result.returncode == 0, result.stderr
+    assert {line.partition("=")[0] for line in result.stdout.splitlines()}.isdisjoint(unset)
 
 
 def test_a_stage_names_libraries_that_are_not_the_environments(tmp_path: Path) -> None:
@@ -69,19 +62,14 @@ def test_a_stage_names_libraries_that_are_not_the_environments(tmp_path: Path) -
     assert rest == error.splitlines()
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_without_docstrings_does_not_run_when_asked_for_help(
-    tmp_path: Path, stage: str
-) -> None:
-    command = ["python", "-OO", "-m", f"stages.{stage}", "--help"]
-    result = run(command, tmp_path)
+def test_a_stage_without_docstrings_does_not_run_when_asked_for_help(tmp_path: Path) -> None:
+    result = run(["python", "-OO", "-m", "stages.preprocess", "--help"], tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.startswith(f"usage: python -m stages.{stage} ")
+    assert result.stdout.startswith("usage: python -m stages.preprocess ")
 
 
 def test_no_stage_reads_the_time_of_day() -> None:
     """What measures durations does not jump, and no out holds a time."""
     clock = re.compile(r"\btime\.(time|ctime|localtime|gmtime|strftime)\b|\bdatetime\b")
     sources = [*(ROOT / "stages").rglob("*.py"), *(ROOT / "pipeline").rglob("*.py")]
-    found = [path for path in sources if clock.search(path.read_text())]
-    assert found == []
+    assert [path for path in sources if clock.search(path.read_text())] == []
