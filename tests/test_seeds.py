@@ -5,16 +5,12 @@ import re
 import shutil
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import pandas as pd
 import pytest
 from filelock import FileLock
 
-from tests.project import Project, Run, Stage, assert_refused, run, wait_for
-from tools.compare import Setting, until_sure
-from tools.experiments import Training, trainings
+from tests.project import Project, Stage, assert_refused, run, wait_for
 
 PARAMS = "seed: 0\nrate: 1\nrecipe: small\nrecipes: {small: {epochs: 1}, other: {epochs: 9}}\n"
 PIPELINE = """
@@ -112,35 +108,14 @@ def test_a_value_stands_for_its_experiments(project: Project, call_stage: Stage)
         assert_refused(refused, f"{option} {found}: allowed is ")
 
 
-def test_no_more_seeds_than_the_limit(
-    project: Project, sure: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Of two settings that are the same, without their trainings; DVC is asked once a look."""
-    assert sure.returncode == 0
-    monkeypatch.chdir(project.folder)
-    swept, looks = [], []
-
-    def sweep(command: list[str], **how: Any) -> SimpleNamespace:
-        swept.append(command[4])
-        return SimpleNamespace(returncode=0)
-
-    def look(text: str, known: list[Training], seeds_below: int) -> Setting:
-        looks.append((known, seeds_below))
-        right = [[(image + seed) % 5 > 0 for seed in range(seeds_below)] for image in range(500)]
-        return Setting([*range(seeds_below)], pd.DataFrame(right))
-
-    known = trainings()
-    asked = iter([known, known, known])
-    monkeypatch.setattr("tools.compare.subprocess.run", sweep)
-    monkeypatch.setattr("tools.compare.setting", look)
-    monkeypatch.setattr("tools.compare.trainings", lambda: next(asked))
-    until_sure(("rate=1", "rate=2"), limit=5)
-    assert swept == ["seed=0,1,2", "seed=3,4"]
-    assert [below for _, below in looks] == [3, 3, 5, 5]
-    assert [*asked] == []
-    *_, told, last = capsys.readouterr().out.splitlines()
+@pytest.mark.usefixtures("sure")
+def test_no_more_seeds_than_the_limit(project: Project) -> None:
+    """Of two values that make no difference, each of two looks takes half of the 5 %."""
+    command = ["python", "-m", "tools.compare", "rate=1", "rate=1.001", "--until-sure"]
+    told = run([*command, "--limit", "5"], project.folder).stdout
+    assert re.findall("^sweep-.*: (.) trials of all stages", told, re.M) == ["6", "4"]
     assert "97.5 % interval" in told
-    assert last == "not sure after 5 seeds each"
+    assert told.endswith("not sure after 5 seeds each\n")
 
 
 def test_a_running_trial_is_listed(project: Project, call_stage: Stage) -> None:
