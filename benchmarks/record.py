@@ -1,12 +1,11 @@
 """Runs a recipe for the record, as DVC experiments, and keeps what each seed gave in results/.
 
-    python -m benchmarks.record RECIPE SEED... [-- KEY=VALUE...]
-
-Trains on all 50,000 images unless KEY=VALUE says otherwise (as for `dvc exp run -S`). Each run is
-kept as results/RECIPE/seed-N/: metrics, history and parameters as DVC recorded them, and run.json
-with the commit, the command and the training time. The machine is in train.json.
+Trains on all 50,000 images unless -S says otherwise. Each run is kept as results/RECIPE/seed-N/:
+metrics, history and parameters as DVC recorded them, and run.json with the commit, the command and
+the training time. The machine is in train.json.
 """
 
+import argparse
 import json
 import re
 import subprocess
@@ -61,7 +60,10 @@ def record(recipe: str, seed: int, settings: list[str]) -> float:
 
 
 if __name__ == "__main__":
-    recipe, *rest = sys.argv[1:]
-    split = rest.index("--") if "--" in rest else len(rest)
-    accuracies = [record(recipe, int(seed), rest[split + 1 :]) for seed in rest[:split]]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.record", description=__doc__)
+    parser.add_argument("recipe", metavar="RECIPE")
+    parser.add_argument("seeds", metavar="SEED", type=int, nargs="+")
+    parser.add_argument("-S", metavar="KEY=VALUE", dest="settings", action="append", default=[])
+    given = parser.parse_args()
+    accuracies = [record(given.recipe, seed, given.settings) for seed in given.seeds]
     print(f"mean test accuracy {mean(accuracies):.4f} of {accuracies}")

@@ -124,7 +124,7 @@ def test_a_run_is_recorded(reproduced: Callable[[Path], Project], tmp_path: Path
     project.commit("Benchmarks")
     before = project.params()
     module = ["python", "-m", "benchmarks.record", "tutorial", "3"]
-    output = project.call(*module, "--", "recipes.tutorial.epochs=1")
+    output = project.call(*module, "-S", "recipes.tutorial.epochs=1")
 
     folder = tmp_path / "results/tutorial/seed-3"
     names = ["evaluate.json", "history.csv", "params.yaml", "run.json", "train.json"]
