@@ -2,7 +2,8 @@
 
 python -m tests.mutation_score, or `make mutants`. Numbers grow by one, and logic and arithmetic
 turn around; texts stay, since no test should repeat them. Some mistakes change nothing that anyone
-could see, so not all can be found.
+could see, so not all can be found. A test that starts Python does so in the project's folder, where
+mutmut finds its settings.
 """
 
 import sys

@@ -166,7 +166,7 @@ def test_large_jpeg_is_read_as_a_whole_one(tmp_path: Path, side: int) -> None:
 
 
 MEASURED = """
-import re
+import re, sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -177,7 +177,7 @@ def peak():
 before = peak()
 for name in ("photo.jpg", "progressive.jpg", "picture.png"):
     with ThreadPoolExecutor(6) as pool:
-        found = [*pool.map(partial(attempt, side=32), [Path(name)] * 6)]
+        found = [*pool.map(partial(attempt, side=32), [Path(sys.argv[1], name)] * 6)]
     assert not any(isinstance(one, str) for one in found)
     print((peak() - before) // 1024)
 """
@@ -189,7 +189,7 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
     picture.save(tmp_path / "photo.jpg")
     picture.save(tmp_path / "progressive.jpg", progressive=True)
     picture.save(tmp_path / "picture.png", compress_level=1)
-    result = run([sys.executable, "-c", MEASURED], tmp_path)
+    result = run([sys.executable, "-c", MEASURED, str(tmp_path)], ROOT)
     assert result.returncode == 0, result.stderr
     photo, progressive, png = map(int, result.stdout.split())
     # All at once took 300 and 900 MB.
@@ -299,12 +299,12 @@ def test_a_locked_folder_stands_for_its_files(folder: Path) -> None:
     made("in/a.png", "in/locked/b.png", "in/z.png")
     Path("in/locked").chmod(0)
     # Not as root, who may list any folder.
-    program = (
-        "from pipeline.data.pictures import files; print(*(path for path, _ in files(['in'])))"
-    )
+    program = "import sys; from pipeline.data.pictures import files; "
+    program += "print(*(path for path, _ in files(sys.argv[1:])))"
     drop = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"] if os.geteuid() == 0 else []
     if drop and not shutil.which("setpriv"):
         pytest.skip("setpriv is not installed")
-    result = run([*drop, sys.executable, "-c", program], folder)
+    result = run([*drop, sys.executable, "-c", program, f"{folder}/in"], ROOT)
     Path("in/locked").chmod(0o700)
-    assert result.stdout.split() == ["in/a.png", "in/locked", "in/z.png"], result.stderr
+    expected = [f"{folder}/in/{name}" for name in ("a.png", "locked", "z.png")]
+    assert result.stdout.split() == expected, result.stderr

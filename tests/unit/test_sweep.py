@@ -339,11 +339,11 @@ def test_a_machine_without_the_project_can_run_a_trial(tmp_path: Path) -> None:
     source = Source("a", "m", "repository", "HEAD", str(tmp_path / "a"), None, [], [], [])
     (tmp_path / "sent").write_bytes(ray.cloudpickle.dumps((Trial, source)))
     script = """
-import pickle
-Trial, source = pickle.load(open("sent", "rb"))
+import pickle, sys
+Trial, source = pickle.load(open(sys.argv[1], "rb"))
 trial = Trial.__new__(Trial)
 trial.setup({"seed": 1}, source=source, processors=1)
 print(trial.step())
 """
-    done = run([sys.executable, "-P", "-c", script], tmp_path, PYTHONPATH="")
+    done = run([sys.executable, "-P", "-c", script, f"{tmp_path}/sent"], ROOT, PYTHONPATH="")
     assert "'repository' does not appear to be a git repository" in done.stdout, done.stderr
