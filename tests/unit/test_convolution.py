@@ -1,5 +1,6 @@
 """The 3 x 3 convolution made for CPUs, next to TensorFlow's and Keras's in float64."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -87,3 +88,21 @@ def test_the_layer_takes_the_form_for_its_precision_and_size(
         layer.bias.assign(np.linspace(-1, 1, 8))
         expected += tf.cast(layer.bias, x.dtype)
     np.testing.assert_array_equal(layer(x), keras.activations.gelu(expected))
+
+
+@pytest.mark.parametrize("side", [1, 2, 5, 6, 9, 16, 23, 31, 32, 64])
+def test_tiles_need_the_fewest_products(side: int) -> None:
+    """A tile of n outputs takes n + 2 products along an axis, from 2 to 7 outputs."""
+    needed = {n: math.ceil(side / n) * (n + 2) for n in range(2, 8)}
+    _, _, points = convolution.transforms(side)
+    assert needed[len(points) - 2] == min(needed.values())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"kernel_size": 5}, {"padding": "valid"}, {"strides": 2}, {"dilation_rate": 2}, {"groups": 2}],
+)
+def test_what_the_layer_does_not_do_is_refused(settings: dict[str, Any]) -> None:
+    layer = FastConv2D(**{"filters": 8, "kernel_size": 3, "padding": "same"} | settings)
+    with pytest.raises(ValueError, match="only 3 x 3, padding same"):
+        layer.build((None, 8, 8, 4))

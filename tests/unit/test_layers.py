@@ -135,3 +135,17 @@ def test_a_network_of_fast_layers_gives_the_same_answers() -> None:
     ]
     pixels = generator.random((5, 8, 8, 3), np.float32)
     np.testing.assert_allclose(copy(pixels), model(pixels), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        CompiledMaxPooling2D(2, strides=1),
+        CompiledMaxPooling2D(2, padding="same"),
+        FusedBatchNormalization(axis=1),
+        FusedBatchNormalization(center=False),
+    ],
+)
+def test_what_a_layer_does_not_do_is_refused(layer: keras.layers.Layer) -> None:
+    with pytest.raises(ValueError, match=f"{layer.name}: only "):
+        layer.build((None, 8, 8, 4))

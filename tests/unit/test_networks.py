@@ -86,3 +86,11 @@ def test_only_the_whitening_layers_bias_is_soon_done() -> None:
         frozen = {v.path: networks.frozen_after(params, v.path) for v in build(params).weights}
         done = {path: epochs for path, epochs in frozen.items() if epochs is not None}
         assert done == ({"whitening/bias": params.whitening_epochs} if name == "airbench" else {})
+
+
+@pytest.mark.parametrize("on_cpu", [True, False])
+@pytest.mark.parametrize("name", ["airbench", "tutorial"])
+def test_layers_are_made_for_the_cpu_or_for_xla(name: str, on_cpu: bool) -> None:
+    kinds = {type(layer).__name__ for layer in build(small(name), on_cpu).layers}
+    fast = {"FastConv2D", "CompiledGelu"} if name == "airbench" else set()
+    assert kinds >= fast | {"MaxPooling2D"} if on_cpu else not kinds & (fast | {"MaxPooling2D"})

@@ -19,7 +19,7 @@ SIDE = 16
 # Of no symmetry, and nothing of it is black or white.
 PIXELS = np.random.default_rng(0).integers(1, 255, (SIDE, SIDE, 3), np.uint8)
 GREY, ALPHA = PIXELS[..., 0], PIXELS[..., 1]
-SIXTEEN = np.linspace(0, 65535, SIDE**2).round().astype(np.uint16).reshape(SIDE, SIDE)
+SIXTEEN = np.linspace(0, 65000, SIDE**2).round().astype(np.uint16).reshape(SIDE, SIDE)
 CMYK = np.dstack([PIXELS, GREY // 2])
 # Of a picture whose rows are each of one colour.
 ROWS = np.repeat(PIXELS[:, :1], SIDE, axis=1)

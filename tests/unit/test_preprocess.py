@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.common.shell import UserError
-from stages.preprocess import main
+from stages.preprocess import main, numbers
 from tests.archives import BATCHES, LABELS, NAMES, PIXELS
 from tests.project import Params, write_params
 
@@ -78,3 +78,14 @@ def test_a_damaged_raw_file_is_refused(params: Params, content: bytes | None) ->
     with pytest.raises(UserError, match=r"^data/raw/data_batch_3.bin: .*`dvc repro .*fetch`"):
         preprocess(params, 20, 4, 0.2)
     assert not Path("data/processed").exists()
+
+
+def test_of_many_classes_the_range_is_told() -> None:
+    labels = np.array([0, 0, 1, *range(2, 21)], np.uint8)
+    for count, rows in ((20, 1 + 20 + 1), (21, 1 + 2 + 1)):
+        part = labels[labels < count]
+        table = numbers({"train": (part, part)}, tuple(f"c{n}" for n in range(count)))
+        *classes, total = table.splitlines()
+        assert (len(classes) + 1, total.split()[-1]) == (rows, str(len(part)))
+        assert total.startswith("all 21 classes" if count == 21 else "all ")
+    assert [line.split()[-1] for line in classes[1:]] == ["1", "2"]

@@ -64,7 +64,10 @@ def test_random_combinations() -> None:
     assert 0.5 <= rates[0] < 0.55 < 1.95 < rates[-1] <= 2
     # Uniform: as many below the middle as above it, give or take four standard deviations.
     assert 72 <= sum(rate < 1.25 for rate in rates) <= 128
-    assert drawn(RATE, 9, seed=1)[:5] == drawn(RATE, 5, seed=1) != drawn(RATE, 5, seed=2)
+    assert drawn(RATE, 9, seed=1)[:5] == drawn(RATE, 5, seed=1)
+    assert len({str(drawn(RATE, 5, seed)) for seed in range(5)}) == 5
+    # By default an interval is left to the estimator, which chooses by earlier trials.
+    assert plan(RATE) == []
     # Each of them once, so that a small space is drawn whole.
     assert plan(["seed=1,2,1"]) == [{"seed": "1"}, {"seed": "2"}]
     assert sorted(v["seed"] for v in drawn(["seed=choice(0,1,2)"], 20)) == ["0", "1", "2"]
@@ -74,6 +77,7 @@ def test_logarithmic_interval() -> None:
     rates = [values["rate"] for values in drawn(["rate=tag(log,interval(0.001,10))"], 400)]
     for low, high in pairwise((0.001, 0.01, 0.1, 1, 10)):
         assert 60 <= sum(low <= rate < high for rate in rates) <= 140
+    assert max(values["x"] for values in drawn(["x=interval(0,1.0)"], 400)) % 1 > 0.99
     whole = drawn(["epochs=int(tag(log,interval(1000,64000)))"], 300)
     assert 100 <= sum(values["epochs"] <= 8000 for values in whole) <= 200
 
@@ -251,8 +255,11 @@ def test_a_clone_has_a_name_to_commit_by(
     author = ["-c", "user.name=a", "-c", "user.email=a@b"]
     for command in (["init"], ["add", "."], [*author, "commit", "--message", "x"]):
         trial.call(["git", *command], repository)
-    source = Source("a", "m", str(repository), "HEAD", str(folder), None, [], [], [])
+    stale = [".dvc/config"]
+    source = Source("a", "m", str(repository), "HEAD", str(folder), None, [], [], stale)
     trial.make_clone(source, clone)
+    assert str(folder / "cache") in (clone / ".dvc/config.local").read_text()
+    assert not (clone / ".dvc/config").exists()
     assert trial.call(["git", "config", "user.name"], clone) == expected
 
 
@@ -273,11 +280,18 @@ def test_a_trial_works_in_its_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("Traceback:\n  line\nValueError: wrong\n\n", "ValueError: wrong"),
         (" ! [rejected] HEAD (stale)\nerror: failed to push\n", "rejected] HEAD (stale)"),
         ("fatal: not yours\nDo:\n\n\tgit config --add x\n", "not yours; `git config --add x`"),
+        ("fatal: a\ngit config x\ngit config y\n", "a; `git config x`"),
         ("", "it failed without a word"),
     ],
 )
 def test_reason(output: str, expected: str) -> None:
     assert trial.reason(output) == expected
+
+
+def test_a_command_that_fails_is_named_with_its_reason(tmp_path: Path) -> None:
+    for stream in ("1", "2"):
+        with pytest.raises(trial.TrialError, match="^sh -c .*false: why$"):
+            trial.call(["sh", "-c", f"echo why >&{stream}; false", "x"], tmp_path)
 
 
 Numbered = namedtuple("Numbered", "trial_id")

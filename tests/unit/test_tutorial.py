@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from pipeline.common.config import Tutorial
+from pipeline.common.shell import UserError
 from pipeline.networks import tutorial
 
 import keras
 
 
-def build(**settings: Any) -> keras.Model:
+def build(side: int = 32, **settings: Any) -> keras.Model:
     params = Tutorial.model_validate({"name": "tutorial"} | settings)
-    images = np.empty((0, 32, 32, 3), np.float32)
+    images = np.empty((0, side, side, 3), np.float32)
     return tutorial.build(params, images, 10, np.random.default_rng(0), on_cpu=True)
 
 
@@ -48,3 +49,9 @@ def test_each_key_is_of_its_layers(batch_norm: bool) -> None:
         assert type(layer).__name__ == kind
         assert layer.get_config().items() >= settings.items()
     assert model.get_layer("Flatten00").output.shape == (None, 4 * 8**2)
+
+
+def test_each_pooling_needs_two_pixels() -> None:
+    assert build(8, pool_after=[1, 2, 3]).count_params()
+    with pytest.raises(UserError, match="7 x 7 pixels; allowed are 2 numbers"):
+        build(7, pool_after=[1, 2, 3])
