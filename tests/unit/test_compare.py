@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binom, binomtest, norm, ttest_ind, ttest_rel
+from scipy.stats import binom, binomtest, norm, t, ttest_ind, ttest_rel
 
 from tools.compare import LEVEL, difference, difference_of_settings
 
@@ -86,3 +86,22 @@ def test_where_images_do_not_matter_the_interval_is_students(paired: bool, level
     one, two = (np.repeat(each[:, None], 50, axis=1) == 1 for each in (first, second))
     _, low, high = difference_of_settings(one, two, paired, level)
     assert (low, high) == pytest.approx(tuple(test.confidence_interval(1 - level)))
+
+
+def test_the_interval_is_by_the_sums_of_squares_of_both_layouts() -> None:
+    generator = np.random.default_rng(0)
+    easy = generator.random(6)
+    first, second = (generator.random((seeds, 6)) < easy for seeds in (4, 3))
+    by_image = second.mean(0) - first.mean(0)
+    variance, spread = by_image.var(ddof=1) / 6, 0.0
+    for x in (first, second):
+        seeds, mean = len(x), x.mean()
+        of_seeds = 6 * ((x.mean(1) - mean) ** 2).sum()
+        of_images = seeds * ((x.mean(0) - mean) ** 2).sum()
+        of_both = ((x - mean) ** 2).sum() - of_seeds - of_images
+        share = of_seeds / (seeds - 1) / x.size
+        variance += share - of_both / (seeds - 1) / 5 / x.size
+        spread += share**2 / (seeds - 1)
+    half = t.ppf(0.975, variance**2 / spread) * variance**0.5
+    expected = by_image.mean() + np.array([0, -half, half])
+    np.testing.assert_allclose(difference_of_settings(first, second, paired=False), expected)
