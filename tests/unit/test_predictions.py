@@ -10,7 +10,7 @@ from scipy.special import softmax
 from pipeline.common.config import TestTimeAugmentation as Augmentation
 from pipeline.common.shell import UserError
 from pipeline.data.arrays import Dataset, write_dataset
-from pipeline.evaluation.predictions import check_probabilities, load_model, predict, views
+from pipeline.evaluation.predictions import check_probabilities, load_model, passes, predict, views
 
 import keras
 
@@ -65,6 +65,14 @@ def test_six_views_of_the_quarter_of_lowest_confidence() -> None:
     np.testing.assert_allclose(found[unsure], of_all[unsure], rtol=1e-5)
     np.testing.assert_array_equal(found[others], one_view[others])
     assert not np.allclose(of_all[others], one_view[others], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "seen"),
+    [("none", 7), ("flip", 14), ("flip_translate", 42), ("flip_translate_unsure", 7 + 2 * 5)],
+)
+def test_the_bar_counts_what_the_model_sees(augmentation: Augmentation, seen: int) -> None:
+    assert passes(7, augmentation) == seen
 
 
 def test_a_probability_of_zero_is_taken_for_the_smallest_of_float32() -> None:

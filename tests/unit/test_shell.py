@@ -57,6 +57,13 @@ def test_an_expected_failure_is_one_line(
     assert capsys.readouterr() == ("", f"error: {line}\n")
 
 
+def test_who_has_read_enough_is_told_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        run(raising(BrokenPipeError()))
+    assert left.value.code == 141
+    assert capsys.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), SystemExit(3)])
 def test_anything_else_goes_on(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught:
