@@ -15,14 +15,12 @@ import psutil
 import pytest
 from dvc.utils.hydra import apply_overrides
 
-from benchmarks.__main__ import PEER_EPOCHS, PEERS, Peer, compare_trainings
+from benchmarks.__main__ import PEER_EPOCHS, Peer, compare_trainings
 from benchmarks.ladder import LADDER, settings
 from benchmarks.turns import Program, Row, in_turns, measure, ours, training_images
 from pipeline.common.params import read_params
 from pipeline.common.shell import UserError
 from tests.project import ROOT, Project
-
-RELEASES = sorted(path.parent.name for path in (ROOT / PEERS).glob("*/bin"))
 
 
 @pytest.fixture
@@ -102,20 +100,6 @@ def test_both_sides_train_on_the_same_images_to_the_end(monkeypatch: pytest.Monk
     monkeypatch.setattr("benchmarks.__main__.in_turns", partial(train, others=400))
     with pytest.raises(UserError, match="400 training images, 500 here"):
         compare_trainings(recipe, Peer("2.0", "eager", "float32", 250))
-
-
-@pytest.mark.usefixtures("measuring")
-@pytest.mark.skipif(not RELEASES, reason="no PyTorch; `make bench` installs it")
-def test_the_peer_trains_on_all_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.__main__.PEERS", ROOT / PEERS)
-    recipe = recipe_of("airbench94")
-    recipe |= {"epochs": 2, "network": recipe["network"] | {"widths": [4, 8, 8]}}
-    peer = Peer(RELEASES[0], "eager", "float32", 100)
-    first, last = in_turns(peer.program("train", recipe, 2, seed=0))[0]
-    assert [first["images"], last["images"]] == [500, 500]
-    assert 0 < first["seconds"] < last["seconds"]
-    assert set(last) - set(first) == {"tta"}
-    assert measure(peer.program("steps", recipe, seconds=0.1))["images_per_second"] > 0
 
 
 def test_a_run_is_recorded(reproduced: Callable[[Path], Project], tmp_path: Path) -> None:

@@ -100,9 +100,8 @@ def test_another_recipe(project: Project) -> None:
     ("path", "stages"),
     [
         ("pipeline/common/shell.py", set(STAGES)),
-        ("pipeline/data/cifar10.py", {"fetch", "preprocess"}),
+        ("pipeline/data/cifar10.py", {"fetch", "preprocess", "evaluate", "plots"}),
         ("pipeline/training/optimizers.py", {"train"}),
-        ("pipeline/data/corruptions.py", {"fetch", "preprocess", "evaluate", "plots"}),
         ("stages/plots.py", {"plots"}),
     ],
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pandas as pd
 import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
@@ -73,7 +74,7 @@ def test_a_comment_promises_what_is_allowed(key: str, condition: str) -> None:
         holder["name"] = "folder"
     for x in {int(n) + step for n in re.findall(r"\d+", condition) for step in (-1, 0, 1)}:
         holder[name] = x
-        if eval(condition, {"x": x}):
+        if pd.eval(condition, local_dict={"x": x}):
             Params.model_validate(content)
         else:
             with pytest.raises(ValueError, match=name):
