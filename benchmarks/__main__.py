@@ -1,4 +1,4 @@
-"""Compares this project with PyTorch and with the tutorial, on the same work in turns.
+"""Compares this project with PyTorch, on the same work in turns.
 
     python -m benchmarks [--quick]
 
@@ -24,9 +24,7 @@ PEERS = Path(".venv-bench")
 # Of the published recipe; ours has small images in half of its epochs.
 PEER_EPOCHS = 8
 PEER_BATCH_SIZE = 2000
-SHORT_IMAGES = 15_500
 STEPS = 5
-SEEDS = (0, 1, 2)
 
 Row = tuple[str, ...]
 
@@ -49,9 +47,9 @@ class Peer(NamedTuple):
         return f"PyTorch {self.release}, {self.mode}, {self.precision}, batch {self.batch_size}"
 
 
-def shown(values: list[float], digits: int = 0) -> str:
+def shown(values: list[float]) -> str:
     """Return median and range."""
-    low, middle, high = (f"{f(values):.{digits}f}" for f in (min, median, max))
+    low, middle, high = (f"{f(values):.0f}" for f in (min, median, max))
     return f"{middle} ({low} to {high})"
 
 
@@ -81,28 +79,6 @@ def compare_steps(
     return [*rows, ("images/s, the best of each", *map("{:.0f}".format, best), ratio)], fastest
 
 
-def compare_short_trainings(recipe: dict, tutorial_recipe: dict, seconds: float) -> list[Row]:
-    """Return rows about the time to the tutorial's accuracy, the tutorial timed in between."""
-    short = recipe | {"batch_size": 200, "epochs": 2}
-    # What passes 77.47 % soonest, chosen on the validation images: the first epoch on small ones.
-    short["network"] |= {"widths": [24, 96, 128], "whitening_images": 1000, "whitening_epochs": 0}
-    short["optimizer"] |= {"kernel_learning_rate": 0.24}
-    smaller = {"small_image_size": 20, "small_image_fraction": 0.5, "translation": 0}
-    short["augmentation"] |= smaller
-    tutorial = ours("tutorial", tutorial_recipe, seconds=seconds)
-    times, accuracies, written = [], [], []
-    for seed in SEEDS:
-        written.append(measure(tutorial)["seconds"])
-        row = measure(ours("train", short, 2, seed=seed, images=SHORT_IMAGES))
-        times.append(row["seconds"])
-        accuracies.append(row["plain"])
-    ratio = f"1/{median(written) / median(times):.0f}"
-    return [
-        ("short training, the tutorial as written, s", shown(times, 1), shown(written), ratio),
-        ("test accuracy, to pass 0.7747", shown(accuracies, 4), "", ""),
-    ]
-
-
 def compare_trainings(recipe: dict, fastest: Peer) -> list[Row]:
     """Return rows about whole trainings, PyTorch's with two batch sizes."""
     peers = fastest, fastest._replace(batch_size=PEER_BATCH_SIZE)
@@ -126,18 +102,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the step only, no training")
     quick = parser.parse_args().quick
-    recipes = {name: recipe.model_dump() for name, recipe in read_params().recipes.items()}
-    large = recipes["airbench94"]
-    if large["network"]["block_depth"] != 2:
+    recipe = read_params().recipes["airbench94"].model_dump()
+    if recipe["network"]["block_depth"] != 2:
         raise UserError("params.yaml: recipes.airbench94.network.block_depth: the peer has only 2")
     # For both sides: as dvc.yaml sets it for training, and no GPU.
     os.environ |= {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "CUDA_VISIBLE_DEVICES": ""}
 
     sizes, rounds, seconds = ((500,), 1, 5.0) if quick else (BATCH_SIZES, 3, 8.0)
-    rows, fastest = compare_steps(large, sizes, rounds, seconds)
-    rows += compare_short_trainings(recipes["airbench_small"], recipes["tutorial"], seconds)
+    rows, fastest = compare_steps(recipe, sizes, rounds, seconds)
     if not quick:
-        rows += compare_trainings(large, fastest)
+        rows += compare_trainings(recipe, fastest)
     print("\n| what | this project | the other | ratio |\n|---|---|---|---|")
     for row in rows:
         print("|", " | ".join(row), "|")

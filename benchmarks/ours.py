@@ -1,6 +1,6 @@
 """Measures this project, as `python -m benchmarks.ours WORK SETTINGS`; prints a row as JSON a line.
 
-WORK is steps, train or tutorial; SETTINGS are its arguments as JSON.
+WORK is steps or train; SETTINGS are its arguments as JSON.
 """
 
 import time
@@ -13,12 +13,10 @@ import numpy as np
 
 from benchmarks.turns import Row, answer, timed, training_images
 from pipeline.common import device
-from pipeline.common.config import Device, Precision, Recipe, Tutorial
-from pipeline.common.randomness import stream
+from pipeline.common.config import Device, Precision, Recipe
 from pipeline.data.arrays import Split, load, read_dataset
 from pipeline.evaluation.predictions import predict
 from pipeline.layers.stock import with_stock_layers
-from pipeline.networks.tutorial import build
 from stages import train as stage
 
 import keras
@@ -69,14 +67,14 @@ def steps(recipe: dict, count: int, seconds: float, **way: Any) -> Iterator[Row]
         yield {"images": images, "images_per_second": rate, **first}
 
 
-def train(recipe: dict, seed: int, images: int | None = None, **way: Any) -> Iterator[Row]:
+def train(recipe: dict, seed: int, **way: Any) -> Iterator[Row]:
     """Yield the time after each epoch, start included, and the test accuracies after the last one.
 
-    On the first so many training images, or all; only training is on the clock.
+    Only training is on the clock.
     """
     test_images, test_labels = load("test")
     start, seconds = time.monotonic(), 0.0
-    training = training_images(images)
+    training = training_images()
     for history, trained in epochs_of(recipe, training, seed, **way):
         seconds += time.monotonic() - start
         row = {"epoch": len(history), "images": len(training[1]), "seconds": seconds}
@@ -90,22 +88,5 @@ def train(recipe: dict, seed: int, images: int | None = None, **way: Any) -> Ite
         start = time.monotonic()
 
 
-def tutorial(recipe: dict, seconds: float) -> Iterator[Row]:
-    """Yield how long all epochs take the reader of the 2018 tutorial, with Keras's own `fit`.
-
-    By a hundred batches, again and again over a span of seconds.
-    """
-    images, labels = load("train")
-    size = recipe["batch_size"]
-    model = build(Tutorial(**recipe["network"]), images, 10, stream(0, "weights"), on_cpu=False)
-    model.compile("rmsprop", "categorical_crossentropy", metrics=["accuracy"])
-    x = np.asarray(images[: 100 * size])
-    y = keras.utils.to_categorical(labels[: len(x)], 10)
-    # The first round compiles.
-    durations = timed(lambda: model.fit(x, y, batch_size=size, verbose=0), seconds, warm_up=1)
-    rate = len(x) / median(durations)
-    yield {"images_per_second": rate, "seconds": recipe["epochs"] * len(images) / rate}
-
-
 if __name__ == "__main__":
-    answer(steps, train, tutorial)
+    answer(steps, train)
