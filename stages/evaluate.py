@@ -18,13 +18,14 @@ from pipeline.common.paths import (
     PREDICTIONS,
 )
 from pipeline.common.shell import UserError, run_stage, write_atomically
-from pipeline.data.arrays import load, read_dataset
+from pipeline.data.arrays import LISTED_CLASSES, load, read_dataset
 from pipeline.data.corruptions import corrupted
 from pipeline.evaluation.card import model_card
 from pipeline.evaluation.metrics import (
     accuracy_with_interval,
     calibration_table,
     expected_calibration_error,
+    rounded,
 )
 from pipeline.evaluation.predictions import (
     check_probabilities,
@@ -37,8 +38,6 @@ from pipeline.evaluation.predictions import (
 from pipeline.layers.stock import with_fast_layers
 
 import tensorflow as tf
-
-LISTED_CLASSES = 20
 
 
 def main() -> None:
@@ -142,11 +141,6 @@ def scores(predictions: pd.DataFrame, classes: tuple[str, ...]) -> list[dict[str
     rows = zip(classes, *(column.tolist() for column in columns), strict=True)
     keys = ("class", "precision", "recall", "f1", "images")
     return [rounded(dict(zip(keys, row, strict=True))) for row in rows]
-
-
-def rounded(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row, its numbers with six digits after the point."""
-    return {k: round(float(v), 6) if isinstance(v, float) else v for k, v in row.items()}
 
 
 if __name__ == "__main__":

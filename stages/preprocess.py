@@ -12,10 +12,7 @@ from pipeline.common.params import read_params
 from pipeline.common.paths import PARAMS
 from pipeline.common.shell import UserError, run_stage
 from pipeline.data import arrays, cifar10, folder
-from pipeline.data.arrays import Split
-
-# Of more classes than these, only the range of their numbers is printed.
-LISTED_CLASSES = 20
+from pipeline.data.arrays import LISTED_CLASSES, Split
 
 
 def main() -> None:

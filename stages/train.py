@@ -25,6 +25,7 @@ from pipeline.common.paths import HISTORY, MODEL, NO_MODEL, TRAIN_METRICS
 from pipeline.common.randomness import stream
 from pipeline.common.shell import UserError, replacing, run_stage, write_atomically
 from pipeline.data.arrays import Split, load, read_dataset
+from pipeline.evaluation.metrics import rounded
 from pipeline.layers.stock import with_stock_layers
 from pipeline.training.augmentation import in_chunks, pick, plan_epoch, resized, with_jpeg_copies
 from pipeline.training.averages import update_ema
@@ -299,11 +300,6 @@ def best(history: list[Row]) -> Row:
 def results_of(row: Row) -> dict[str, Any]:
     """Return what of a row of the history DVC compares, by its names in metrics/train.json."""
     return rounded({name: row[column] for name, column in METRICS.items() if column in row})
-
-
-def rounded(facts: dict[str, float]) -> dict[str, float]:
-    """Return facts, fractions among them with six significant digits."""
-    return {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in facts.items()}
 
 
 def write_metrics(metrics: dict[str, Any]) -> None:

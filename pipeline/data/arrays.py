@@ -18,6 +18,8 @@ from pipeline.common.shell import UserError, one_line, replacing, write_atomical
 
 # Images, (n, side, side, 3), and their labels, uint8 (n,).
 Split = tuple[np.ndarray, np.ndarray]
+# So many classes are printed one by one.
+LISTED_CLASSES = 20
 # Images that are normalized at a time.
 CHUNK = 1000
 

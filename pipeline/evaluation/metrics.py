@@ -1,8 +1,15 @@
 """How often a classifier is right, and how far its confidence is from that."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
+
+
+def rounded(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return facts, fractions among them with six significant digits."""
+    return {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in facts.items()}
 
 
 def accuracy_with_interval(correct: np.ndarray) -> dict[str, float]:

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 # With fewer channels times filters, the transforms take longer than the products that they save.
 # AVX-512, by NumPy's older or newer name, halves the products' time, not that of the transforms.
-FEWEST_WEIGHTS = 5000 if {"AVX512F", "X86_V4"} & set(INSTRUCTION_SETS) else 1000
+FEWEST_WEIGHTS = 5000 if {"AVX512F", "X86_V4"} & set(INSTRUCTION_SETS) else 2000
 
 # Up to this width of the images, in pixels, oneDNN's gradient for the kernel in bfloat16 is faster
 # where several are side by side, since it takes the pixels of a row 32 at a time.
@@ -127,10 +127,12 @@ def winograd_convolution(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     x = tf.reshape(x, (rows, len(read_rows) // rows, columns, -1, channels))
     weights = tf.matmul(np.kron(row_points, column_points), tf.reshape(kernel, (KERNEL**2, -1)))
     weights = tf.reshape(weights, (rows, 1, columns, channels, filters))
-    x = tf.reshape(tf.matmul(x, weights), (len(read_rows), len(read_columns), -1))
-    x = tf.reshape(tf.matmul(write_columns[None], x), (len(read_rows), -1))
-    x = tf.reshape(tf.matmul(write_rows, x), (height, width, -1, filters))
-    return tf.transpose(x, (2, 0, 1, 3))
+    x = tf.reshape(tf.matmul(x, weights), (len(read_rows), write_columns.shape[1], -1))
+    x = tf.reshape(tf.matmul(write_columns[None], x), (write_rows.shape[1], -1))
+    x = tf.matmul(write_rows, x)
+    high, wide = len(write_rows), len(write_columns)
+    x = tf.reshape(x, (high, height // high, wide, width // wide, -1, filters))
+    return tf.reshape(tf.transpose(x, (4, 1, 0, 3, 2, 5)), (-1, height, width, filters))
 
 
 @cache
@@ -138,9 +140,10 @@ def transforms(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the transforms along one axis of the images, float32.
 
     Returns:
-        The matrix (points * tiles, side) from pixels to points, zero padding included; the matrix
-        (side, points * tiles) from products at the points to outputs; and the one (points, 3)
-        from the kernel's weights to points.
+        The matrix (points * tiles, side) from pixels to points, zero padding included; the one from
+        products at the points to outputs, (outputs, points) of a tile where whole tiles fill the
+        side, else (side, points * tiles) with zeros between them; and the one (points, 3) from the
+        kernel's weights to points.
     """
     outputs = outputs_of_tile(side)
     points, tiles = outputs + KERNEL - 1, -(-side // outputs)
@@ -160,7 +163,7 @@ def transforms(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         writing[first : first + written, :, tile] = write[:written]
     return (
         reading.reshape(-1, side).astype(np.float32),
-        writing.reshape(side, -1).astype(np.float32),
+        (writing.reshape(side, -1) if side % outputs else write).astype(np.float32),
         evaluation(KERNEL).astype(np.float32),
     )
 

@@ -46,6 +46,7 @@ def with_fast_layers(model: keras.Model) -> keras.Model:
     def fast(layer: keras.layers.Layer) -> keras.layers.Layer:
         kind = type(layer)
         if kind in FAST:
+            # As a TypeError, Keras tells what a layer's own constructor refuses.
             with suppress(ValueError, TypeError):
                 copy = FAST[kind].from_config(layer.get_config())
                 copy.build(layer.input.shape)

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from pipeline.common.config import Augmentation
+from pipeline.training import augmentation
 from pipeline.training.augmentation import (
     NORMALS,
     in_chunks,
@@ -208,6 +209,11 @@ def test_a_fraction_is_taken_from_jpeg_copies(fraction: float) -> None:
         ] or [0]
         qualities.append(quality)
     assert 30 <= min(qualities) < 40 < 85 < max(qualities) <= 95
+
+
+def test_the_highest_jpeg_quality_is_drawn_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augmentation, "LOWEST_QUALITY", augmentation.HIGHEST_QUALITY)
+    assert len(with_jpeg_copies(IMAGES[:3], 0)) == 6
 
 
 @pytest.mark.parametrize("side", [5, 7, SIDE])

@@ -11,6 +11,7 @@ from scipy.special import log_softmax, softmax
 
 from pipeline.common.config import Recipe
 from pipeline.common.shell import UserError
+from pipeline.layers.convolution import FastConv2D
 from pipeline.layers.stock import with_stock_layers
 from pipeline.training.augmentation import plan_epoch
 from pipeline.training.averages import update_ema
@@ -261,6 +262,8 @@ def test_small_images_first_and_a_bias_that_is_soon_done(monkeypatch: pytest.Mon
     )
     for _, model in train(recipe, examples(4, 0, side=12), NONE, CLASSES, 0, on_gpu=False):
         biases.append(model.get_layer("whitening").bias.numpy())
+    # In the layers that are made for a CPU.
+    assert isinstance(model.get_layer("block1a"), FastConv2D)
     assert sides == [9, 9, 12, 12]
     assert not np.array_equal(biases[0], biases[1])
     np.testing.assert_array_equal(biases[1], biases[3])
