@@ -117,7 +117,7 @@ def main() -> None:
         CORRUPTIONS: pd.DataFrame(corruptions),
     }
     for path, table in tables.items():
-        write_atomically(path, table.to_csv(index=False, float_format="%.6f").encode())
+        write_atomically(path, table.to_csv(index=False, float_format="%.6g").encode())
     content = json.dumps(rounded(metrics) | lists, indent=2) + "\n"
     write_atomically(EVALUATE_METRICS, content.encode())
     write_atomically(MODEL_CARD, model_card(params, dataset, metrics | details, per_class).encode())

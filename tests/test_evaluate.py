@@ -86,6 +86,7 @@ def test_everything_follows_from_the_model(params: Params, call_stage: Stage) ->
             "macro_f1": report["macro avg"]["f1-score"],
             "balanced_accuracy": report["macro avg"]["recall"],
         },
+        rel=5e-6,
         abs=2e-6,
     )
     assert {row["corruption"]: row["accuracy"] for row in rows} == pytest.approx(corruptions)
