@@ -62,7 +62,7 @@ def test_steps_and_trainings_are_measured() -> None:
     assert [row["images"] for row in steps] == [500, 500]
     assert [(row["epoch"], row["images"]) for row in training] == [(1, 500), (2, 500)]
     assert 0 < training[0]["seconds"] < training[1]["seconds"]
-    assert set(training[1]) - set(training[0]) == {"plain", "tta"}
+    assert set(training[1]) - set(training[0]) == {"tta"}
 
 
 @pytest.mark.usefixtures("measuring")
