@@ -130,6 +130,7 @@ def winograd_convolution(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     x = tf.reshape(tf.matmul(x, weights), (len(read_rows), write_columns.shape[1], -1))
     x = tf.reshape(tf.matmul(write_columns[None], x), (write_rows.shape[1], -1))
     x = tf.matmul(write_rows, x)
+    # Where tiles fill the image, the first output of each comes before the second of any.
     high, wide = len(write_rows), len(write_columns)
     x = tf.reshape(x, (high, height // high, wide, width // wide, -1, filters))
     return tf.reshape(tf.transpose(x, (4, 1, 0, 3, 2, 5)), (-1, height, width, filters))
@@ -154,16 +155,17 @@ def transforms(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return np.vstack([finite[:, None] ** np.arange(coefficients), infinity])
 
     read, write = np.linalg.inv(evaluation(points)).T, evaluation(outputs).T
-    reading, writing = np.zeros((points, tiles, side)), np.zeros((side, points, tiles))
+    reading = np.zeros((points, tiles, side))
     for tile in range(tiles):
         first = tile * outputs
         inside = [i for i in range(points) if 0 <= first + i - 1 < side]
         reading[:, tile, first + inside[0] - 1 : first + inside[-1]] = read[:, inside]
-        written = min(outputs, side - first)
-        writing[first : first + written, :, tile] = write[:written]
+    if side % outputs:
+        of_all = np.einsum("op,st->sopt", write, np.eye(tiles))
+        write = of_all.reshape(-1, points * tiles)[:side]
     return (
         reading.reshape(-1, side).astype(np.float32),
-        (writing.reshape(side, -1) if side % outputs else write).astype(np.float32),
+        write.astype(np.float32),
         evaluation(KERNEL).astype(np.float32),
     )
 
