@@ -15,29 +15,25 @@ from PIL import Image
 from pipeline.data import cifar10
 
 RECORDS = 4
-BATCH_BYTES = RECORDS * 3073
 NAMES = (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin")
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, RECORDS, 32, 32, 3), "u1")
 IMAGES = dict(zip(NAMES, PIXELS, strict=True))
 LABELS = {name: [(5 * batch + 3 * i) % 10 for i in range(4)] for batch, name in enumerate(NAMES)}
 
 
-def laid_out(images: np.ndarray, labels: list[int]) -> bytes:
-    """Lay out records as published: the label, then all red, all green and all blue values."""
-    records = zip(images, labels, strict=True)
-    return b"".join(
-        bytes([label, *image[..., 0].flat, *image[..., 1].flat, *image[..., 2].flat])
-        for image, label in records
-    )
+def laid_out(name: str) -> bytes:
+    """Lay out a batch as published: each image's label, then its red, green and blue values."""
+    records = zip(LABELS[name], IMAGES[name], strict=True)
+    return b"".join(bytes([label]) + image.transpose(2, 0, 1).tobytes() for label, image in records)
 
 
-BATCHES = {name: laid_out(IMAGES[name], LABELS[name]) for name in NAMES}
+BATCHES = {name: laid_out(name) for name in NAMES}
 
 
 def publish(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the small batch files be the published ones."""
     monkeypatch.setattr(cifar10, "RECORDS", RECORDS)
-    monkeypatch.setattr(cifar10, "BATCH_BYTES", BATCH_BYTES)
+    monkeypatch.setattr(cifar10, "BATCH_BYTES", RECORDS * 3073)
     for name, content in BATCHES.items():
         monkeypatch.setitem(cifar10.SHA256, name, hashlib.sha256(content).hexdigest())
 
@@ -75,10 +71,10 @@ def package(**changes: bytes) -> bytes:
 
 
 def parquet(*names: str, rows_a_group: int = 3) -> bytes:
-    """Return a Parquet file of batches, a row an image."""
+    """Return a Parquet file of batches, a row an image, and of three rows more."""
     images = [{"bytes": png(image), "path": ""} for name in names for image in IMAGES[name]]
     labels = [label for name in names for label in LABELS[name]]
-    return table(rows_a_group, img=images, label=labels)
+    return table(rows_a_group, img=images + images[:3], label=labels + labels[:3])
 
 
 def table(rows_a_group: int = 3, **columns: Sequence[object]) -> bytes:

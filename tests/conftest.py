@@ -4,6 +4,7 @@ import os
 import runpy
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import chdir
 from functools import partial
@@ -19,6 +20,8 @@ from tests.project import (
     ROOT,
     SLOW,
     STAGES,
+    MakeProject,
+    Once,
     Project,
     Run,
     Stage,
@@ -32,16 +35,14 @@ from tests.project import (
 FILES = [".dvcignore", ".gitattributes", ".gitignore", "dvc.yaml", "params.yaml", "models/none"]
 FILES += [".dvc/.gitignore", ".dvc/config"]
 
-Making = Callable[[Path], None]
-
 
 @pytest.fixture(scope="session")
-def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str, Making], Path]:
+def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Once:
     """Return a function that fills a folder, once for all workers; it is not to be changed then."""
     own = tmp_path_factory.getbasetemp()
     shared = own if worker_id == "master" else own.parent
 
-    def made(name: str, make: Making) -> Path:
+    def made(name: str, make: Callable[[Path], None]) -> Path:
         folder = shared / name
         with FileLock(f"{folder}.lock"):
             if not Path(f"{folder}.made").exists():
@@ -54,7 +55,7 @@ def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[
 
 
 @pytest.fixture(scope="session")
-def raw(once: Callable[[str, Making], Path]) -> Path:
+def raw(once: Once) -> Path:
     """Return a folder of the published files, brought by the stage fetch."""
 
     def make(folder: Path) -> None:
@@ -68,7 +69,7 @@ def raw(once: Callable[[str, Making], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def arrays(raw: Path, once: Callable[[str, Making], Path]) -> Path:
+def arrays(raw: Path, once: Once) -> Path:
     """Return a folder with data/raw and the few arrays of `small_params`."""
 
     def make(folder: Path) -> None:
@@ -81,7 +82,7 @@ def arrays(raw: Path, once: Callable[[str, Making], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def slow(arrays: Path, once: Callable[[str, Making], Path]) -> Path:
+def slow(arrays: Path, once: Once) -> Path:
     """Return a folder in which the tutorial was trained for several epochs of many steps."""
 
     def make(folder: Path) -> None:
@@ -91,7 +92,7 @@ def slow(arrays: Path, once: Callable[[str, Making], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_project(raw: Path) -> Callable[[Path], Project]:
+def make_project(raw: Path) -> MakeProject:
     """Return a function that makes the project anew, small, as a Git repository in a folder."""
 
     def make(folder: Path) -> Project:
@@ -117,7 +118,7 @@ def copy_or_link(source: str, target: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def template(make_project: Callable[[Path], Project], once: Callable[[str, Making], Path]) -> Path:
+def template(make_project: MakeProject, once: Once) -> Path:
     """Return the folder of a project whose first `dvc repro` has run and is committed."""
 
     def make(folder: Path) -> None:
@@ -135,13 +136,13 @@ def copied(source: Path, folder: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def reproduced(template: Path) -> Callable[[Path], Project]:
+def reproduced(template: Path) -> MakeProject:
     """Return a function that copies a project whose first `dvc repro` has run and is committed."""
     return partial(copied, template)
 
 
 @pytest.fixture(scope="session")
-def edited(template: Path, once: Callable[[str, Making], Path]) -> Callable[[Path], Project]:
+def edited(template: Path, once: Once) -> MakeProject:
     """Return a function that copies a project in which fewer epochs were reproduced.
 
     The edit is not committed. What `dvc repro` printed is in .git/output.
@@ -156,7 +157,7 @@ def edited(template: Path, once: Callable[[str, Making], Path]) -> Callable[[Pat
 
 
 @pytest.fixture(scope="session")
-def trained(template: Path, once: Callable[[str, Making], Path]) -> Path:
+def trained(template: Path, once: Once) -> Path:
     """Return a folder in which train and evaluate have run, and plots not yet."""
 
     def make(folder: Path) -> None:
@@ -167,6 +168,13 @@ def trained(template: Path, once: Callable[[str, Making], Path]) -> Path:
             shutil.copytree(template / outs, folder / outs, ignore=figures)
 
     return once("trained", make)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the current folder, a new one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture(autouse=True)
@@ -191,6 +199,8 @@ def call_stage(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
         code: Any = 0
         with chdir(folder), monkeypatch.context() as patch:
             patch.setattr(sys, "argv", command)
+            # The command export sets it for the rest of its process.
+            patch.setattr(tempfile, "tempdir", None)
             # A test may have imported it; runpy warns of running a module anew.
             for module in (f"{command[0]}.__main__", command[0]):
                 if not hasattr(sys.modules.get(module), "__path__"):

@@ -47,9 +47,9 @@ mutators.mutation_operators[:] = [  # type: ignore[index]
 ]
 GOAL = 0.95
 # An endless loop and a crash are seen, too.
-SEEN = {"killed", "timeout", "segfault"}
+OUTCOMES = dict.fromkeys(("killed", "timeout", "segfault"), "seen")
 # What no unit test calls is for the tests of whole commands to see.
-LEFT_OUT = {"no tests", "not checked"}
+OUTCOMES |= dict.fromkeys(("no tests", "not checked"), "left out")
 # pytest did not find the tests, which mutmut takes for an endless loop. It does not when their
 # names hold a backslash, which is escaped anew with each collection.
 NO_SUCH_TEST = 255
@@ -64,13 +64,10 @@ def main() -> None:
         mutants.load()
         count = counts.setdefault(str(path), Counter())
         for name, exit_code in mutants.exit_code_by_key.items():
-            status = status_by_exit_code[exit_code]
-            if status in LEFT_OUT:
-                count["left out"] += 1
-            elif status in SEEN and exit_code != NO_SUCH_TEST:
-                count["seen"] += 1
-            else:
-                count["unseen"] += 1
+            status = "not found" if exit_code == NO_SUCH_TEST else status_by_exit_code[exit_code]
+            outcome = OUTCOMES.get(status, "unseen")
+            count[outcome] += 1
+            if outcome == "unseen":
                 print(f"\n{status}: {get_diff_for_mutant(name, path=path)}")
     counts["all"] = sum(counts.values(), Counter[str]())
     for file, count in counts.items():

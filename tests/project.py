@@ -69,15 +69,18 @@ def wait_for(happened: Callable[[], Any], process: Process | None = None) -> Any
 
 
 def run_stage(name: str, folder: Path, **environment: str) -> Run:
-    """Run the entry point of a stage in `folder`."""
     return run([sys.executable, "-m", f"stages.{name}"], folder, **environment)
+
+
+def printed(result: Run) -> str:
+    """Return what a program printed, which must have succeeded."""
+    assert result.returncode == 0, f"{result.args}\n{result.stdout}\n{result.stderr}"
+    return result.stdout
 
 
 def succeed(stage: str, folder: Path) -> str:
     """Run a stage, which must succeed; return what it printed."""
-    result = run_stage(stage, folder)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+    return printed(run_stage(stage, folder))
 
 
 def assert_refused(result: Run, *parts: str) -> None:
@@ -96,12 +99,10 @@ def stages_run(output: str) -> set[str]:
 
 
 def default_params() -> Params:
-    """Return the params.yaml of the project."""
     return yaml.safe_load((ROOT / "params.yaml").read_text())
 
 
 def get(params: Params, key: str) -> Any:
-    """Return the value at a dotted key."""
     for part in key.split("."):
         params = params[part]
     return params
@@ -160,9 +161,7 @@ class Project:
 
     def call(self, *command: str) -> str:
         """Run a command that must succeed; return its standard output."""
-        result = run([*command], self.folder, PYTHONPATH="")
-        assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
-        return result.stdout
+        return printed(run([*command], self.folder, PYTHONPATH=""))
 
     def git(self, *arguments: str) -> str:
         return self.call("git", *arguments)
@@ -177,7 +176,6 @@ class Project:
         self.git("config", "user.email", "test@example.com")
 
     def commit(self, message: str) -> None:
-        """Commit everything."""
         self.git("add", "--all")
         self.git("commit", "--quiet", "--message", message)
 
@@ -197,15 +195,18 @@ class Project:
     def params(self) -> Params:
         return yaml.safe_load((self.folder / "params.yaml").read_text())
 
-    def write(self, params: Params) -> None:
-        write_params(self.folder, params)
-
     def edit(self, values: Params) -> None:
         """Set values of params.yaml by their dotted keys."""
         params = self.params()
         for key, value in values.items():
             put(params, key, value)
-        self.write(params)
+        write_params(self.folder, params)
 
     def json(self, path: str) -> Any:
         return json.loads((self.folder / path).read_text())
+
+
+# Makes a project in a folder.
+MakeProject = Callable[[Path], Project]
+# Fills a folder of this name, once for all workers, and returns it.
+Once = Callable[[str, Callable[[Path], None]], Path]

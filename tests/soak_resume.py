@@ -4,12 +4,11 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.project import Project, start, wait_for
+from tests.project import MakeProject, Project, start, wait_for, write_params
 from tests.test_resume import checkpoints, going_on, hashes
 
 KILLS = 20
@@ -49,13 +48,11 @@ def kill_in_writing(project: Project) -> float:
 
 
 @pytest.mark.parametrize("recipe", ["airbench_small", "tutorial"])
-def test_killed_twenty_times(
-    make_project: Callable[[Path], Project], tmp_path: Path, recipe: str
-) -> None:
+def test_killed_twenty_times(make_project: MakeProject, tmp_path: Path, recipe: str) -> None:
     project = make_project(tmp_path)
     params = project.params() | {"recipe": recipe}
     params["recipes"][recipe] |= {"epochs": EPOCHS, "batch_size": 5}
-    project.write(params)
+    write_params(project.folder, params)
     chance = random.Random(recipe)
 
     project.repro("preprocess")
@@ -73,13 +70,10 @@ def test_killed_twenty_times(
 
 
 @pytest.mark.parametrize("where", ["workspace", "temp", "queue"])
-def test_killed_experiment(
-    make_project: Callable[[Path], Project], tmp_path: Path, where: str
-) -> None:
+def test_killed_experiment(make_project: MakeProject, tmp_path: Path, where: str) -> None:
     project = make_project(tmp_path)
-    params = project.params()
-    params["recipes"]["airbench_small"] |= {"epochs": 10, "batch_size": 5}
-    project.write(params)
+    recipe = "recipes.airbench_small"
+    project.edit({f"{recipe}.epochs": 10, f"{recipe}.batch_size": 5})
     project.repro("preprocess")
     project.commit("Arrays")
 

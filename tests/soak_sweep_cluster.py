@@ -8,13 +8,13 @@ import re
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.project import Process, Project, environment_of_tests, start, wait_for
+from tests.project import MakeProject, Process, Project, environment_of_tests, start, wait_for
 from tests.storage import free_port, listens
 from tests.test_sweep import EPOCHS, RATE, kill_worker, trains_below
 
@@ -39,7 +39,7 @@ def kill(process: Process) -> None:
 
 
 @pytest.fixture
-def project(reproduced: Callable[[Path], Project], tmp_path: Path) -> Project:
+def project(reproduced: MakeProject, tmp_path: Path) -> Project:
     """Return a project with a Git remote and a DVC remote that other machines could reach."""
     project = reproduced(tmp_path / "project")
     project.git("init", "--quiet", "--bare", str(tmp_path / "remote.git"))

@@ -13,7 +13,7 @@ from pathlib import Path
 import boto3
 from moto.server import ThreadedMotoServer
 
-from tests.project import wait_for
+from tests.project import start, wait_for
 
 # Not on everybody's search path.
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
@@ -31,20 +31,13 @@ def folder(place: Path) -> Iterator[tuple[str, Options]]:
 
 @contextmanager
 def s3(place: Path) -> Iterator[tuple[str, Options]]:
-    """Serve S3; yield the address of a bucket."""
+    """Serve S3 to who has SECRETS in the environment; yield the address of a bucket."""
     server = ThreadedMotoServer("127.0.0.1", port=0)
     server.start()
     try:
         host, port = server.get_host_and_port()
         url = f"http://{host}:{port}"
-        client = boto3.client(
-            "s3",
-            endpoint_url=url,
-            region_name="us-east-1",
-            aws_access_key_id=SECRETS["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=SECRETS["AWS_SECRET_ACCESS_KEY"],
-        )
-        client.create_bucket(Bucket="cifar10")
+        boto3.client("s3", "us-east-1", endpoint_url=url).create_bucket(Bucket="cifar10")
         yield "s3://cifar10/shared", {"endpointurl": url}
     finally:
         server.stop()
@@ -73,13 +66,10 @@ def ssh(place: Path) -> Iterator[tuple[str, Options]]:
     if os.geteuid() == 0:
         # A system's service makes it, but here none runs.
         Path("/run/sshd").mkdir(exist_ok=True)
-    log = place / "sshd.log"
-    command = [SSHD, "-D", "-E", str(log), "-f", str(config)]
     # In a group of its own: the sessions that DVC leaves open outlive the server.
-    server = subprocess.Popen(command, start_new_session=True)
+    server = start([SSHD, "-D", "-e", "-f", str(config)], place)
     try:
-        wait_for(lambda: listens(port) or server.poll() is not None)
-        assert server.poll() is None, log.read_text()
+        wait_for(lambda: listens(port), server)
         url = f"ssh://{getpass.getuser()}@127.0.0.1:{port}{place / 'shared'}"
         yield url, {"keyfile": str(place / "user")}
     finally:
@@ -95,11 +85,8 @@ def free_port() -> int:
 
 def listens(port: int) -> bool:
     """Say whether a server takes connections."""
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 STORAGES = {"folder": folder, "ssh": ssh, "s3": s3}

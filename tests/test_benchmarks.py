@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,11 @@ from benchmarks.ladder import LADDER, settings
 from benchmarks.turns import Program, Row, in_turns, ours, training_images
 from pipeline.common.params import read_params
 from pipeline.common.shell import UserError
-from tests.project import ROOT, Project
+from pipeline.data.arrays import load
+from tests.project import ROOT, MakeProject
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def measuring(arrays: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure few images."""
     monkeypatch.chdir(arrays)
@@ -34,24 +34,16 @@ def recipe_of(name: str) -> dict[str, Any]:
     return read_params().recipes[name].model_dump()
 
 
-@pytest.mark.usefixtures("measuring")
 def test_what_is_missing_of_the_training_images_comes_from_the_validation_images() -> None:
-    saved = {
-        split: [
-            np.load(f"data/processed/{split}/{name}.npy", allow_pickle=False)
-            for name in ("images", "labels")
-        ]
-        for split in ("train", "validation")
-    }
     # In the order in which they were published, before the last were taken for validation.
-    published = [np.concatenate(parts) for parts in zip(*saved.values(), strict=True)]
+    parts = zip(load("train"), load("validation"), strict=True)
+    published = [np.concatenate(part) for part in parts]
     assert len(published[1]) == 500
-    for count in (None, 10, len(saved["train"][1]), 450):
+    for count in (None, 10, 400, 450):
         for found, expected in zip(training_images(count), published, strict=True):
             np.testing.assert_array_equal(found, expected[:count])
 
 
-@pytest.mark.usefixtures("measuring")
 def test_steps_and_trainings_are_measured() -> None:
     recipe = recipe_of("airbench_small")
     steps, training = in_turns(
@@ -65,9 +57,8 @@ def test_steps_and_trainings_are_measured() -> None:
     assert set(training[1]) - set(training[0]) == {"tta"}
 
 
-@pytest.mark.usefixtures("measuring")
 def test_both_sides_train_on_the_same_images_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = recipe_of("airbench94")
+    recipe, peer = recipe_of("airbench94"), Peer("2.0", "eager", "float32", 250)
     started: list[Program] = []
 
     def train(*programs: Program, others: int = 500) -> list[list[Row]]:
@@ -76,25 +67,20 @@ def test_both_sides_train_on_the_same_images_to_the_end(monkeypatch: pytest.Monk
         return [[last | {"images": 500}], *[[last] for _ in programs[1:]]]
 
     monkeypatch.setattr("benchmarks.__main__.in_turns", train)
-    rows = compare_trainings(recipe, Peer("2.0", "eager", "float32", 250))
-    assert [row[3] for row in rows] == ["1.00", "", "1.00", ""]
-    us, *peers = started
-    assert us.settings == {"recipe": recipe, "seed": 0}
-    assert us.wanted == recipe["epochs"]
-    for peer, size in zip(peers, (250, 2000), strict=True):
-        shorter = recipe | {"epochs": PEER_EPOCHS, "batch_size": size}
-        assert peer.settings == us.settings | {
-            "recipe": shorter,
-            "mode": "eager",
-            "precision": "float32",
-        }
-        assert peer.wanted == PEER_EPOCHS
+    assert [row[3] for row in compare_trainings(recipe, peer)] == ["1.00", "", "1.00", ""]
+    shorter = recipe | {"epochs": PEER_EPOCHS}
+    expected = [recipe, shorter | {"batch_size": 250}, shorter | {"batch_size": 2000}]
+    assert [program.settings["recipe"] for program in started] == expected
+    assert [program.wanted for program in started] == [each["epochs"] for each in expected]
+    assert {program.settings["seed"] for program in started} == {0}
+    for program in started[1:]:
+        assert program.settings.items() >= {"mode": "eager", "precision": "float32"}.items()
     monkeypatch.setattr("benchmarks.__main__.in_turns", partial(train, others=400))
     with pytest.raises(UserError, match="400 training images, 500 here"):
-        compare_trainings(recipe, Peer("2.0", "eager", "float32", 250))
+        compare_trainings(recipe, peer)
 
 
-def test_a_run_is_recorded(reproduced: Callable[[Path], Project], tmp_path: Path) -> None:
+def test_a_run_is_recorded(reproduced: MakeProject, tmp_path: Path) -> None:
     project = reproduced(tmp_path)
     shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks")
     project.commit("Benchmarks")
@@ -119,26 +105,21 @@ def test_a_run_is_recorded(reproduced: Callable[[Path], Project], tmp_path: Path
     assert project.git("status", "--porcelain").split() == ["??", "results/"]
 
 
-def test_each_row_of_the_ladder_adds_its_idea(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    recipes, views = [], []
+def test_each_row_of_the_ladder_adds_its_idea(here: Path) -> None:
+    rows = []
     for row in range(len(LADDER)):
-        shutil.copy(ROOT / "params.yaml", tmp_path)
+        shutil.copy(ROOT / "params.yaml", here)
         apply_overrides("params.yaml", settings(row, 2, 3))
         params = read_params()
-        assert (params.seed, params.recipe) == (2, "tutorial")
-        recipes.append(params.recipes["tutorial"])
-        views.append(params.evaluate.test_time_augmentation)
-    assert {recipe.epochs for recipe in recipes} == {3}
-    assert views == [*["none"] * 7, "flip_translate"]
-    assert [recipe.augmentation.flip for recipe in recipes] == ["none", *["random"] * 7]
-    assert [recipe.augmentation.translation for recipe in recipes] == [0, 0, *[2] * 6]
-    assert [recipe.schedule.name for recipe in recipes] == [*["constant"] * 3, *["linear"] * 5]
-    assert [recipe.label_smoothing for recipe in recipes] == [*[0.0] * 4, *[0.2] * 4]
-    assert [recipe.optimizer.name for recipe in recipes] == [*["rmsprop"] * 5, *["muon"] * 3]
-    assert [recipe.network.name for recipe in recipes] == [*["tutorial"] * 6, *["airbench"] * 2]
+        recipe = params.recipes["tutorial"]
+        assert (params.seed, params.recipe, recipe.epochs) == (2, "tutorial", 3)
+        augmentation = recipe.augmentation.flip, recipe.augmentation.translation
+        more = recipe.schedule.name, recipe.label_smoothing, recipe.optimizer.name
+        views = params.evaluate.test_time_augmentation
+        rows.append((*augmentation, *more, recipe.network.name, views))
+    first = ("none", 0, "constant", 0.0, "rmsprop", "tutorial", "none")
+    last = ("random", 2, "linear", 0.2, "muon", "airbench", "flip_translate")
+    assert rows == [last[:row] + first[row:] for row in range(8)]
 
 
 def program(name: str, rows: int, log: Path, printed: int | None = None) -> Program:

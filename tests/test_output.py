@@ -1,13 +1,12 @@
-"""Standard output that is closed early, full or absent, and names that no encoding has."""
+"""Standard output that is closed early, full or absent."""
 
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.project import Run, environment_of_tests, run
+from tests.project import Run, run
 
 PRINTING = """
 import sys
@@ -16,7 +15,6 @@ from pipeline.common.shell import run
 def main():
     for number in range(int(sys.argv[1])):
         print("line", number)
-    print("caf\\udce9", "\\udcc3\\udc9c")
 
 run(main)
 """
@@ -43,17 +41,3 @@ def test_closed_full_and_absent_output(printing: Callable[[str], Run], lines: in
     assert (full.returncode, full.stderr) == (2, "error: No space left on device\n")
     absent = printing(f"$P {lines} >&-")
     assert (absent.returncode, absent.stderr) == (0, "")
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [{}, {"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}],
-    ids=["as it is", "ascii", "locale C"],
-)
-def test_names_are_printed_byte_by_byte(tmp_path: Path, settings: dict[str, str]) -> None:
-    env = environment_of_tests(PYTHONCOERCECLOCALE="0", **settings)
-    result = subprocess.run(
-        [sys.executable, "-c", PRINTING, "0"], cwd=tmp_path, env=env, capture_output=True
-    )
-    assert (result.returncode, result.stderr) == (0, b"")
-    assert result.stdout == b"caf\xe9 \xc3\x9c\n"

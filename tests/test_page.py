@@ -16,14 +16,13 @@ from playwright.sync_api import Browser, Page
 from sklearn.metrics import precision_recall_fscore_support
 
 from pipeline.evaluation.metrics import accuracy_with_interval
-from tests.project import ROOT, Project, assert_refused, default_params, run
+from tests.project import ROOT, Project, assert_refused, default_params, printed, run
 
 PREDICTIONS = "plots/predictions.csv"
 TABLES = ("calibration", "corruptions", "history", "predictions")
 CHARTS = ["accuracy", "confusion", "f1", "loss", *(f"plots_{table}_csv" for table in TABLES)]
-IMAGES = [
-    *("confusion", "corruptions", "history", "mistakes", "predictions", "reliability", "samples"),
-]
+IMAGES = ["confusion", "corruptions", "history", "mistakes", "predictions", "reliability"]
+IMAGES += ["samples"]
 # Of each chart, how many shapes it draws of data, not of axes, legends and background.
 DRAWN = """() => Object.fromEntries([...document.querySelectorAll('.vega-embed')].map(
     chart => [chart.closest('body > div').id, [...chart.querySelectorAll(
@@ -57,8 +56,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     table.write_text("".join(table.read_text().splitlines(keepends=True)[:201]))
     # In a folder of the project it is the project's; in another there is none to be made.
     project.folder.joinpath("stages").mkdir()
-    result = run(["python", "-m", "tools.page"], project.folder / "stages")
-    assert result.returncode == 0, result.stderr
+    printed(run(["python", "-m", "tools.page"], project.folder / "stages"))
     return project
 
 
@@ -96,21 +94,18 @@ def test_charts_draw_the_columns_that_their_axes_name(project: Project) -> None:
     tables = {name: pd.read_csv(project.folder / f"plots/{name}.csv") for name in TABLES}
     history = tables["history"]
     for name, title in (("loss", "Loss (cross-entropy)"), ("accuracy", "Accuracy (top-1)")):
-        columns = {"training": name, "validation": f"val_{name}"}
-        expected = {
-            (*row, images)
-            for images, column in columns.items()
-            for row in rows_of(history, "epoch", column)
-        }
-        assert drawn(charts[name], "Epoch", title, "Images") == expected
+        named = history.rename(columns={name: "training", f"val_{name}": "validation"})
+        curves = rows_of(
+            named.melt("epoch", ["training", "validation"]), "epoch", "value", "variable"
+        )
+        assert drawn(charts[name], "Epoch", title, "Images") == curves
     # A line without points says its first one.
     rates = drawn(charts["plots/history.csv"], "Epoch", "Learning rate")
     assert rates == rows_of(history[:1], "epoch", "learning_rate")
 
     predictions = tables["predictions"]
-    table = pd.crosstab(predictions["predicted"], predictions["actual"], normalize="columns")
-    shares = table.melt(ignore_index=False, value_name="share").reset_index()
-    expected = rows_of(shares[shares["share"] > 0], "predicted", "actual", "share")
+    shares = predictions.groupby("actual")["predicted"].value_counts(normalize=True)
+    expected = rows_of(shares.reset_index(), "predicted", "actual", "proportion")
     titles = ("Predicted class", "Actual class", "percent_of_y")
     found = {row for row in drawn(charts["confusion"], *titles) if row[2]}
     # What the mouse points at is drawn once more, with two digits.

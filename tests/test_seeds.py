@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from tests.project import Project, Stage, assert_refused, run, wait_for
+from tests.project import Project, Stage, assert_refused, printed, run, wait_for
 
 PARAMS = "seed: 0\nrate: 1\nrecipe: small\nrecipes: {small: {epochs: 1}, other: {epochs: 9}}\n"
 PIPELINE = """
@@ -54,9 +54,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def sure(project: Project) -> str:
     """Return what a comparison printed that trains more seeds until it is sure."""
     command = ["python", "-m", "tools.compare", "rate=1", "rate=2", "--until-sure"]
-    result = run(command, project.folder)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+    return printed(run(command, project.folder))
 
 
 def test_it_ends_as_soon_as_it_is_sure(sure: str) -> None:

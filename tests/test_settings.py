@@ -11,12 +11,7 @@ import pytest
 from tests.project import Project, folder_to_train, run, run_stage, run_with_mounts, succeed
 from tests.test_resume import checkpoints, going_on, hashes, stop
 
-KERAS = {
-    "floatx": "float16",
-    "epsilon": 0.1,
-    "image_data_format": "channels_first",
-    "backend": "theano",
-}
+KERAS = {"floatx": "float16", "epsilon": 0.1, "image_data_format": "channels_first"}
 MATPLOTLIB = "savefig.bbox: tight\ntext.usetex: True\nfont.size: 30\naxes.grid: True\n"
 # Of the libraries under TensorFlow each changes the weights where it is heeded.
 VARIABLES = {

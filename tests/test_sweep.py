@@ -1,6 +1,5 @@
 """A sweep on this machine: stopped, its worker killed, one value wrong, started again."""
 
-import json
 import os
 import re
 import signal
@@ -9,11 +8,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import dvc.api
 import psutil
 import pytest
 
 from pipeline.common.shell import UserError
-from tests.project import Process, Project, Run, assert_refused, run, start, wait_for
+from tests.project import MakeProject, Process, Project, Run, assert_refused, run, start, wait_for
 from tools.sweep.__main__ import parse, source_of
 from tools.sweep.trial import Source, TrialError
 
@@ -61,9 +61,7 @@ def start_sweep(project: Project) -> Process:
 
 
 @pytest.fixture(scope="module")
-def project(
-    reproduced: Callable[[Path], Project], tmp_path_factory: pytest.TempPathFactory
-) -> Project:
+def project(reproduced: MakeProject, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Return a shallow clone, with hooks, in a folder whose name would mean more to DVC."""
     project = reproduced(tmp_path_factory.mktemp("a #1, b"))
     (project.folder / ".git/shallow").write_text(project.git("rev-parse", "HEAD"))
@@ -106,23 +104,18 @@ def finished(project: Project, stopped: Run) -> Run:
 def test_interrupted(project: Project, stopped: Run) -> None:
     assert stopped.returncode == 130, stopped.stderr
     assert stopped.stderr == "error: interrupted by SIGINT\n"
-    begin, places, *_ = stopped.stdout.splitlines()
-    assert re.search(
-        "^sweep-[0-9a-f]{6}: 3 trials of train, the lowest val_loss wins; logs in /", begin
-    )
-    assert re.search("^3 to run, [12] at once, each with --cpus 1 --gpus 0$", places)
+    assert "3 trials of train, the lowest val_loss wins" in stopped.stdout
+    each = "^3 to run, [12] at once, each with --cpus 1 --gpus 0$"
+    assert re.search(each, stopped.stdout, re.MULTILINE)
     assert not working(sweeps(project))
 
 
 def test_finished(project: Project, finished: Run) -> None:
     assert finished.returncode == 1, finished.stdout + finished.stderr
     assert "Traceback" not in finished.stderr
-    done = re.findall(rf"^\d/\d [\d.]+ +{RATE}=(\S+) ", finished.stdout, re.M)
-    assert sorted(done) == ["0.0001", "0.1"], finished.stdout
     (failed,) = re.findall("^./. failed .*$", finished.stdout, re.M)
     assert f"{RATE}=-1 {EPOCHS}=60  (sweep-" in failed
     assert f": params.yaml: {RATE} = -1: " in failed
-    assert len(re.findall("^./. lost ", finished.stdout, re.M)) == 1
     counted, head, best, worse, hint = finished.stdout.splitlines()[-5:]
     assert counted == "2 done, 1 failed, 1 lost"
     # The best one first; the command that brings it.
@@ -132,10 +125,7 @@ def test_finished(project: Project, finished: Run) -> None:
     assert best.split()[2] == "0.1"
     assert hint.startswith(f"`dvc exp apply {best.split()[1]}` brings the best one ")
     assert not working(sweeps(project))
-
-
-@pytest.mark.usefixtures("finished")
-def test_trainings_went_on_where_they_were(project: Project) -> None:
+    # The others went on where they were.
     logs = [path.read_text() for path in sweeps(project).glob("*/*.log")]
     assert any("going on after epoch " in log for log in logs)
     # What they left behind is one folder: that of the trial that failed.
@@ -146,17 +136,11 @@ def test_trainings_went_on_where_they_were(project: Project) -> None:
 def test_each_is_an_experiment(project: Project, finished: Run) -> None:
     """As DVC's own; the workspace is as it was."""
     assert project.git("status", "--porcelain") == ""
-    shown = json.loads(project.dvc("exp", "show", "--json"))
-    (baseline,) = (entry for entry in shown if entry["rev"] != "workspace")
-    found = {}
-    for experiment in baseline["experiments"]:
-        data = experiment["revs"][0]["data"]
-        recipe = data["params"]["params.yaml"]["data"]["recipes"]["airbench_small"]
-        assert recipe["epochs"] == 60
-        rate = recipe["optimizer"]["kernel_learning_rate"]
-        found[f"{rate}"] = data["metrics"]["metrics/train.json"]["data"]["val_loss"]
-        # Of the test, it has no results, where the commit's would look like its own.
-        assert "data" not in data["metrics"]["metrics/evaluate.json"]
+    shown = [row for row in dvc.api.exp_show(str(project.folder)) if row["Experiment"]]
+    assert {row[EPOCHS] for row in shown} == {60}
+    # Of the test, it has no results (!), where the commit's would look like its own.
+    assert {row["accuracy"] for row in shown} == {"!"}
+    found = {f"{row[RATE]}": row["val_loss"] for row in shown}
     printed = re.findall(rf"^\d/\d ([\d.]+) +{RATE}=(\S+) ", finished.stdout, re.M)
     assert found == {rate: float(value) for value, rate in printed}
 
@@ -178,7 +162,7 @@ def test_the_best_one_is_brought(project: Project, finished: Run) -> None:
 
 @pytest.fixture
 def source(
-    reproduced: Callable[[Path], Project], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    reproduced: MakeProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Source]:
     """Return a function that tells where the trials of a sweep come from, by its arguments."""
     monkeypatch.chdir(reproduced(tmp_path / "project").folder)

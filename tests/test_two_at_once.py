@@ -1,23 +1,13 @@
-"""Two `dvc repro` in one folder, and a training that outlives the `dvc` that started it."""
+"""A training that outlives the `dvc` that started it."""
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.project import (
-    SLOW,
-    SLOW_EPOCHS,
-    Process,
-    Project,
-    folder_to_train,
-    run,
-    start,
-    succeed,
-    wait_for,
-)
+from tests.project import SLOW_EPOCHS, Process, folder_to_train, start, succeed, wait_for
 from tests.test_resume import CHECKPOINTS, TRAIN, checkpoints, going_on, hashes
 
 
@@ -27,19 +17,14 @@ def folder(slow: Path, tmp_path: Path) -> Path:
     return folder_to_train(slow, tmp_path, "tutorial")
 
 
-def wait_for_checkpoint(folder: Path, process: Process) -> int:
-    """Wait until an epoch is finished, and return the number of the process that trains."""
-    # The history is what an epoch writes last.
-    history = folder / "plots/history.csv"
-    wait_for(lambda: checkpoints(folder) and history.exists(), process)
-    return int((folder / CHECKPOINTS / "workspace.owner").read_text())
-
-
 @pytest.fixture
 def abandoned(folder: Path) -> Iterator[tuple[Process, int]]:
     """Return what started a training and was killed, and the training's number, which waits."""
     with start(("sh", "-c", f"'{TRAIN[0]}' -m stages.train; exit"), folder) as process:
-        training = wait_for_checkpoint(folder, process)
+        # The history is what an epoch writes last.
+        history = folder / "plots/history.csv"
+        wait_for(lambda: checkpoints(folder) and history.exists(), process)
+        training = int((folder / CHECKPOINTS / "workspace.owner").read_text())
         os.kill(training, signal.SIGSTOP)
         assert process.pid != training
         process.kill()
@@ -70,19 +55,3 @@ def test_what_an_abandoned_training_finished_is_not_trained_again(
     assert [*going_on(succeed("train", folder))] == [SLOW_EPOCHS]
     assert hashes(folder) == hashes(slow)
     assert not checkpoints(folder)
-
-
-def test_a_second_repro_is_refused(reproduced: Callable[[Path], Project], tmp_path: Path) -> None:
-    project = reproduced(tmp_path / "project")
-    project.edit({"recipe": "tutorial"} | {f"recipes.tutorial.{k}": v for k, v in SLOW.items()})
-    with start(("dvc", "repro", "train"), project.folder, PYTHONPATH="") as first:
-        training = wait_for_checkpoint(project.folder, first)
-        os.kill(training, signal.SIGSTOP)
-        second = run(["dvc", "repro", "train"], project.folder, PYTHONPATH="")
-        os.kill(training, signal.SIGCONT)
-        output, errors = first.communicate()
-    assert second.returncode == 255
-    assert f"is busy, it is being blocked by:\n  (PID {first.pid})" in second.stderr
-    assert "Traceback" not in second.stderr
-    assert first.returncode == 0, output + errors
-    assert project.dvc("status", "train") == "Data and pipelines are up to date.\n"

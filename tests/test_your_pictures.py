@@ -4,7 +4,6 @@ import re
 import shlex
 import shutil
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ from pipeline.common.shell import UserError
 from pipeline.data import cifar10
 from stages.preprocess import main
 from tests.archives import LABELS, PIXELS
-from tests.project import ROOT, Params, Project, default_params, write_params
+from tests.project import ROOT, MakeProject, Once, Params, Project, default_params, write_params
 
+SPLITS = ("train", "validation", "test")
 PAGE = (ROOT / "docs/your-pictures.md").read_text()
 CODE, COMMANDS = (
     re.findall(rf"^```{kind}\n(.*?)^```$", PAGE, re.M | re.S)[0] for kind in ("python", "console")
@@ -25,9 +25,7 @@ CODE, COMMANDS = (
 
 
 @pytest.fixture(scope="session")
-def followed(
-    reproduced: Callable[[Path], Project], once: Callable[[str, Callable[[Path], None]], Path]
-) -> Project:
+def followed(reproduced: MakeProject, once: Once) -> Project:
     """Return a project in which the page was followed; .git/output is what its end printed."""
 
     def make(folder: Path) -> None:
@@ -75,9 +73,8 @@ def test_one_picture_more_is_prepared_again(followed: Project, tmp_path: Path) -
 
 
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def settings(here: Path) -> dict[str, Any]:
     """Return the section `dataset` for a folder `own` in the current folder."""
-    monkeypatch.chdir(tmp_path)
     return {"name": "folder", "path": "own", "image_size": 32}
 
 
@@ -99,11 +96,9 @@ def draw(*names: str) -> None:
         Image.new("RGB", (20, 20), (number % 256, number // 256, 77)).save(path, "PNG")
 
 
-@pytest.mark.parametrize(
-    ("path", "archive"), [("own", None), ("own.tar.gz", "gztar"), ("own.zip", "zip")]
-)
+@pytest.mark.parametrize("archive", [None, "gztar", "zip"])
 def test_cifar_10_as_class_folders_gives_the_published_arrays(
-    settings: dict[str, Any], path: str, archive: str | None
+    settings: dict[str, Any], archive: str | None
 ) -> None:
     labels = np.array([*LABELS.values()]).ravel()
     names = np.array(cifar10.CLASSES)[labels]
@@ -115,20 +110,19 @@ def test_cifar_10_as_class_folders_gives_the_published_arrays(
     # Of the few test pictures not every class has one.
     chosen = sorted({*names[:20].tolist()} & {*names[20:].tolist()})
     if archive:
-        shutil.make_archive("own", archive, base_dir="own")
+        settings["path"] = shutil.make_archive("own", archive, base_dir="own")
         shutil.rmtree("own")
-    found = prepare(settings | {"path": path, "classes": chosen}, validation_split=0.25)
+    found = prepare(settings | {"classes": chosen}, validation_split=0.25)
 
     kept = np.isin(names, chosen)
     trained = kept[:20].sum()
-    splits = ("train", "validation", "test")
     np.testing.assert_array_equal(
-        np.concatenate([found[f"{split} images"] for split in splits]),
+        np.concatenate([found[f"{split} images"] for split in SPLITS]),
         (images[kept] / 255).astype(np.float32),
         strict=True,
     )
     assert len(found["validation images"]) == trained - int(trained * 0.75)
-    written = np.concatenate([found[f"{split} labels"] for split in splits])
+    written = np.concatenate([found[f"{split} labels"] for split in SPLITS])
     assert [*np.array(chosen)[written]] == [*names[kept]]
     assert not [*Path("data").glob(".unfinished*")]
 
@@ -152,12 +146,11 @@ def test_every_part_has_a_fair_share_of_each_class(settings: dict[str, Any]) -> 
 def test_pictures_for_validation_of_ones_own(settings: dict[str, Any]) -> None:
     for split, count in (("train", 4), ("val", 2), ("test", 3)):
         draw(*(f"{split}/{c}/{c}{i}.png" for c in ("a", "b") for i in range(count)))
-    splits = ("train", "validation", "test")
     found = prepare(settings)
-    assert [len(found[f"{split} labels"]) for split in splits] == [8, 4, 6]
+    assert [len(found[f"{split} labels"]) for split in SPLITS] == [8, 4, 6]
     shutil.rmtree("own/test")
     found = prepare(settings | {"test_split": 0.25})
-    assert [len(found[f"{split} labels"]) for split in splits] == [6, 4, 2]
+    assert [len(found[f"{split} labels"]) for split in SPLITS] == [6, 4, 2]
 
 
 def test_a_picture_in_training_and_test_is_told(
@@ -181,29 +174,29 @@ def test_an_unreadable_picture_is_named_and_left_out(
     assert "own/a/7.png" in capsys.readouterr().err
 
 
+MANY = [f"train/a/{i}.png" for i in range(150)]
+# A file is empty whose name begins with `bad`.
 BAD = {
-    "nothing there": ([], [], "own"),
-    "no folders": (["1.png"], [], "0 folders"),
-    "one class": (["a/1.png"], [], "1 folders"),
-    "an empty class": (["a/1.png"], ["b/notes.txt"], "own/b"),
-    "case only": (["a/1.png", "A/2.png"], [], "A, a"),
-    "a class of training only": (["train/a/1.png", "train/b/2.png", "test/a/3.png"], [], "test/b"),
-    "unreadable": (["a/1.png", "b/2.png"], ["b/3.png"], "own/b/3.png"),
+    "nothing there": ([], "own"),
+    "no folders": (["1.png"], "0 folders"),
+    "one class": (["a/1.png"], "1 folders"),
+    "an empty class": (["a/1.png", "b/bad.txt"], "own/b"),
+    "case only": (["a/1.png", "A/2.png"], "A, a"),
+    "a class of training only": (["train/a/1.png", "train/b/2.png", "test/a/3.png"], "test/b"),
+    "unreadable": (["a/1.png", "b/2.png", "b/bad.png"], "own/b/bad.png"),
     "an unreadable class": (
-        [*(f"train/a/{i}.png" for i in range(150)), "test/a/1.png", "test/b/2.png"],
-        ["train/b/1.png"],
-        "own/train/b/1.png: .*no picture of its class",
+        [*MANY, "train/b/bad.png", "test/a/1.png", "test/b/2.png"],
+        "own/train/b/bad.png: .*no picture of its class",
     ),
 }
 
 
 @pytest.mark.parametrize("kind", BAD)
 def test_a_folder_of_no_use_is_refused(settings: dict[str, Any], kind: str) -> None:
-    pictures, empty_files, says = BAD[kind]
-    draw(*pictures)
-    for name in empty_files:
-        Path("own", name).parent.mkdir(exist_ok=True)
-        Path("own", name).touch()
+    names, says = BAD[kind]
+    draw(*names)
+    for path in Path().rglob("bad*"):
+        path.write_bytes(b"")
     with pytest.raises(UserError, match=says):
         prepare(settings)
     assert not [*Path().glob("data/processed/*/*.npy")]

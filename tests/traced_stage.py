@@ -41,14 +41,12 @@ def main() -> None:
     read_params = pipeline.common.params.read_params
     vars(pipeline.common.params)["read_params"] = lambda: Noting(read_params(), keys)
     sys.addaudithook(note)
-    try:
-        runpy.run_module(f"stages.{name}", run_name="__main__", alter_sys=True)
-    finally:
-        modules = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-        loaded = [Path(file) for file in modules if file and Path(file).is_relative_to(folder)]
-        sources = {path.relative_to(folder).as_posix() for path in loaded}
-        content = {"files": sorted(files), "keys": sorted(keys), "sources": sorted(sources)}
-        Path(report).write_text(json.dumps(content))
+    runpy.run_module(f"stages.{name}", run_name="__main__", alter_sys=True)
+    modules = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    loaded = [Path(file) for file in modules if file and Path(file).is_relative_to(folder)]
+    sources = [path.relative_to(folder).as_posix() for path in loaded]
+    content = {"files": [*files], "keys": [*keys], "sources": sources}
+    Path(report).write_text(json.dumps(content))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,6 @@ def leave_free(patch: pytest.MonkeyPatch, size: int) -> None:
     def disk_usage(folder: Path) -> SimpleNamespace:
         # As the real one, which knows nothing of a file that is yet to be.
         assert Path(folder).is_dir()
-        return SimpleNamespace(total=10**15, used=10**15 - size, free=size)
+        return SimpleNamespace(free=size)
 
     patch.setattr(shutil, "disk_usage", disk_usage)

@@ -9,7 +9,6 @@ class Terminal(io.StringIO):
     """Standard error as tqdm wants it to draw its bars."""
 
     def isatty(self) -> bool:
-        """Say yes."""
         return True
 
     @property

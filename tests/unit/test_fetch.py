@@ -1,8 +1,8 @@
 """The stage fetch as a whole: the order of its sources, what it leaves in data, what it says."""
 
-import errno
 import os
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -11,7 +11,7 @@ from stages.fetch import main
 from tests.archives import BATCHES, NAMES, parquet, tar
 from tests.project import Params, write_params
 from tests.servers import Answer, Server
-from tests.unit.disk import leave_free
+from tests.unit.disk import NO_SPACE, leave_free
 
 Captured = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
@@ -61,9 +61,7 @@ def test_a_file_on_disk(
     assert (location in out, err) == (True, "")
 
 
-def test_what_was_delivered_counts_whatever_comes_after_it(
-    params: Params, capsys: Captured
-) -> None:
+def test_what_was_delivered_counts_whatever_follows(params: Params, capsys: Captured) -> None:
     """Neither a failure nor a part of the batches keeps what is good from being used."""
     Path("part.parquet").write_bytes(parquet(NAMES[1]))
     make("bad.tar", NAMES[0], NAMES[2], bad=bytes(4 * 3073))
@@ -118,9 +116,7 @@ def test_data_raw_is_replaced_whole_and_only_by_what_is_good(params: Params) -> 
     assert {path.name for path in Path("data").iterdir()} == {"raw", "own"}
 
 
-def test_downloads_go_when_they_were_read_and_the_users_files_stay(
-    params: Params, server: Server
-) -> None:
+def test_downloads_go_once_read_and_the_users_files_stay(params: Params, server: Server) -> None:
     """Also beside them, on whatever disk that folder is."""
     names = ["cifar-10-binary.tar.gz", "npm-notes", "own.part", "unpacked"]
     Path("data").mkdir()
@@ -156,12 +152,7 @@ def test_a_full_disk_ends_the_stage_and_leaves_what_was_there(
     assert failure(params, "a.tar").startswith(f"data/raw: {room:,} bytes needed, ")
     assert capsys.readouterr().out == ""
     leave_free(monkeypatch, room)
-
-    def full(path: Path, content: bytes) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr("stages.fetch.write_atomically", full)
+    monkeypatch.setattr("stages.fetch.write_atomically", Mock(side_effect=NO_SPACE))
     with pytest.raises(OSError, match="No space left on device"):
         fetch(params, "a.tar")
     assert in_data() == PUBLISHED

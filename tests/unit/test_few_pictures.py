@@ -1,7 +1,6 @@
 """What helps with few or unequal pictures: another model's weights, weights of classes, mixup."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,21 +12,14 @@ from pipeline.layers.stock import with_stock_layers
 from pipeline.training.augmentation import in_chunks, pick, plan_epoch
 from pipeline.training.losses import build_loss
 from pipeline.training.start import take_weights
+from tests.project import default_params
 
 import keras
 
+Captured = pytest.CaptureFixture[str]
 SIDE = 12
 GENERATOR = np.random.default_rng(0)
 IMAGES = GENERATOR.random((7, SIDE, SIDE, 3), np.float32)
-
-
-def recipe(**changed: Any) -> Recipe:
-    parts = {"network": "resnet", "optimizer": "sgd", "schedule": "constant"}
-    named = {kind: {"name": name} for kind, name in parts.items()}
-    return Recipe.model_validate(named | {"batch_size": 4, "epochs": 1} | changed)
-
-
-# --- the loss -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
@@ -36,17 +28,15 @@ def test_balanced_classes_weigh_the_same(label_smoothing: float) -> None:
     labels = np.array([0] * 6 + [1] * 3 + [3])
     probabilities = GENERATOR.dirichlet(np.ones(4), 10).astype(np.float32)
     one_hot = np.eye(4, dtype=np.float32)[labels]
-    balanced = recipe(class_weights="balanced", label_smoothing=label_smoothing)
-    loss = build_loss(balanced, labels, 4)
+    changed = {"class_weights": "balanced", "label_smoothing": label_smoothing}
+    recipe = Recipe.model_validate(default_params()["recipes"]["resnet20"] | changed)
+    loss = build_loss(recipe, labels, 4)
     # Class 2 has no image and does not count.
     weights = np.array([10 / 3 / 6, 10 / 3 / 3, np.nan, 10 / 3 / 1])
     target = one_hot * (1 - label_smoothing) + label_smoothing / 4
     expected = weights[labels] * -(target * np.log(probabilities)).sum(axis=1)
     np.testing.assert_allclose(loss.call(one_hot, probabilities), expected, rtol=1e-5)
     np.testing.assert_allclose(loss(one_hot, probabilities), expected.mean(), rtol=1e-5)
-
-
-# --- mixup ----------------------------------------------------------------------------------------
 
 
 def test_mixup_mixes_images_and_labels_of_a_batch_alike() -> None:
@@ -70,9 +60,6 @@ def test_shares_are_of_the_beta_distribution() -> None:
     assert share.var() == pytest.approx(1 / (4 * (2 * 0.4 + 1)), abs=0.004)
 
 
-# --- another model's weights ----------------------------------------------------------------------
-
-
 def network(classes: int, seed: int) -> keras.Model:
     keras.utils.clear_session()  # As at a program's start, which names layers from 1.
     keras.utils.set_random_seed(seed)
@@ -81,28 +68,23 @@ def network(classes: int, seed: int) -> keras.Model:
 
 
 @pytest.mark.parametrize("classes", [3, 5])
-def test_all_weights_that_fit_are_taken(
-    tmp_path: Path, classes: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_all_weights_that_fit_are_taken(folder: Path, classes: int, capsys: Captured) -> None:
     before = with_stock_layers(network(3, 0), SIDE)
     for weight in before.weights:
         weight.assign(GENERATOR.normal(size=weight.shape))
-    before.save(tmp_path / "before.keras")
+    before.save("before.keras")
     model = network(classes, 1)
     fitting = len(model.weights) if classes == 3 else -2
     expected = before.get_weights()[:fitting] + model.get_weights()[fitting:]
-    take_weights(model, tmp_path / "before.keras")
+    take_weights(model, Path("before.keras"))
     np.testing.assert_equal(model.get_weights(), expected)
     new = "none" if classes == 3 else "logits/kernel, logits/bias"
     assert capsys.readouterr().out.endswith(f"new: {new}\n")
 
 
-@pytest.mark.parametrize("kind", ["no model", "another network"])
-def test_a_model_of_no_use_is_refused(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "before.keras"
-    if kind == "no model":
-        path.write_bytes(b"PK")
-    else:
-        keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="other")]).save(path)
-    with pytest.raises(UserError, match=r"start_from = .*before\.keras: "):
-        take_weights(network(3, 0), path)
+def test_a_model_of_no_use_is_refused(folder: Path) -> None:
+    Path("none.keras").write_bytes(b"PK")
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="other")]).save("other.keras")
+    for name, why in (("none", "not a readable"), ("other", "none of its weights")):
+        with pytest.raises(UserError, match=f"start_from = {name}.keras: {why}"):
+            take_weights(network(3, 0), Path(f"{name}.keras"))

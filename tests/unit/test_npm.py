@@ -21,10 +21,11 @@ done
 """
 BRING = 'head -c 90000 /dev/zero > "$arrived/tiny-1.0.0.tgz"\n'
 FOLDER = Path("data/downloads/npm")
+Install = Callable[[str], None]
 
 
 @pytest.fixture
-def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     """Return a function that makes a shell script the only npm there is."""
     (folder / "programs").mkdir()
     monkeypatch.setenv("PATH", f"{folder}/programs{os.pathsep}/bin{os.pathsep}/usr/bin")
@@ -36,7 +37,7 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], No
     return install
 
 
-def test_npm_is_called_and_brings_an_archive(install: Callable[[str], None]) -> None:
+def test_npm_is_called_and_brings_an_archive(install: Install) -> None:
     install(BRING + "echo tiny-1.0.0.tgz; echo a notice >&2")
     FOLDER.mkdir(parents=True)
     (FOLDER / "left by a run that was killed").touch()
@@ -60,7 +61,7 @@ def test_npm_is_called_and_brings_an_archive(install: Callable[[str], None]) -> 
     ],
 )
 def test_npm_fails_or_is_ended(
-    install: Callable[[str], None], script: str, limit: dict[str, Any], reason: str
+    install: Install, script: str, limit: dict[str, Any], reason: str
 ) -> None:
     install(script)
     with pytest.raises(SourceError) as error:
@@ -70,9 +71,7 @@ def test_npm_fails_or_is_ended(
         os.kill(int(Path("process").read_text()), 0)
 
 
-def test_npm_is_missing_or_finds_no_room(
-    install: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_npm_is_missing_or_finds_no_room(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     install("printf 'npm error code ENOSPC\\nnpm error nospc' >&2; exit 228")
     with pytest.raises(UserError, match=r"^data/downloads: .*no space left"):
         pack("tiny@1.0.0", FOLDER, limits())

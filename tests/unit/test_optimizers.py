@@ -18,14 +18,12 @@ PEAK, EPOCHS, STEPS = 0.3, 5, 7
 TOTAL = EPOCHS * STEPS
 SCHEDULES: list[dict[str, Any]] = [
     {"name": "constant"},
-    {"name": "linear"},
     {"name": "linear", "final_fraction": 0.2},
     {"name": "cosine"},
     {"name": "cosine", "final_fraction": 0.1},
     {"name": "step"},
     # 0.01 of 35 is 0 steps, and 0.48 and 0.49 are 17 both.
     {"name": "step", "milestones": [0.01, 0.48, 0.49, 0.9], "factor": 0.5},
-    {"name": "step", "milestones": [0.99]},
 ]
 
 
@@ -47,7 +45,8 @@ def expected_rate(step: int, schedule: dict[str, Any], warmup: int) -> float:
     return PEAK
 
 
-@pytest.mark.parametrize("warmup_epochs", [0, 1, 3])
+# The last one is longer than a variable may learn.
+@pytest.mark.parametrize("warmup_epochs", [0, 1, 3, 6])
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: " ".join(map(str, s.values())))
 def test_each_step_has_the_rate_of_the_formula(
     schedule: dict[str, Any], warmup_epochs: int
@@ -63,14 +62,6 @@ def test_each_step_has_the_rate_of_the_formula(
         assert float(optimizer.learning_rate) == pytest.approx(expected, 1e-5, 1e-7)
         optimizer.apply([tf.constant(-1.0)], [variable])
         assert float(variable.numpy()) == pytest.approx(expected, 1e-5, 1e-7)
-
-
-def test_a_warmup_may_be_longer_than_a_variable_learns() -> None:
-    params = config.Linear(name="linear", warmup_epochs=2)
-    for epochs in (1, 2):
-        schedule = build_schedule(params, PEAK, epochs, 3)
-        rates = [float(schedule(tf.constant(step))) for step in range(6)]
-        np.testing.assert_allclose(rates, [PEAK * n / 6 for n in range(1, 7)], rtol=1e-6)
 
 
 def recipe_of(optimizer: dict[str, Any], **changed: Any) -> config.Recipe:
@@ -110,17 +101,6 @@ def newton_schulz(matrix: np.ndarray, steps: int) -> np.ndarray:
     return (u * values) @ v
 
 
-@pytest.mark.parametrize("steps", [1, 3])
-@pytest.mark.parametrize("shape", [(3, 7), (7, 3), (5, 5), (1, 4)])
-@pytest.mark.parametrize("scale", [1e-3, 1e3])
-def test_orthogonalized_is_the_published_iteration(
-    shape: tuple[int, int], steps: int, scale: float
-) -> None:
-    matrix = scale * np.random.default_rng(1).normal(size=shape).astype(np.float32)
-    found = orthogonalized(tf.constant(matrix, tf.float32), steps)
-    np.testing.assert_allclose(found, newton_schulz(matrix, steps), rtol=1e-3, atol=1e-4)
-
-
 def test_orthogonalized_damps_what_is_next_to_zero() -> None:
     """As published, 1e-7 is added to the norm, so that a norm of 1e-7 becomes a half."""
     found = orthogonalized(tf.constant([[1e-7]]), 1)
@@ -128,23 +108,21 @@ def test_orthogonalized_damps_what_is_next_to_zero() -> None:
     np.testing.assert_array_equal(orthogonalized(tf.zeros((3, 4)), 3), np.zeros((3, 4)))
 
 
-RATES = {
-    "name": "muon",
-    "kernel_learning_rate": 0.3,
-    "kernel_momentum": 0.6,
-    "newton_schulz_steps": 2,
-    "bias_learning_rate": 0.05,
-    "head_learning_rate": 0.02,
-    "sgd_momentum": 0.8,
-    "sgd_weight_decay": 0.01,
-}
-
-
 @pytest.mark.parametrize("clipnorm", [None, 2.0])
 def test_kernels_take_steps_of_muon_and_the_rest_of_nesterov_sgd(clipnorm: float | None) -> None:
     """Every variable at every step, and at one beyond the last, where the rates are zero."""
     recipe = recipe_of(
-        RATES | {"global_clipnorm": clipnorm},
+        {
+            "name": "muon",
+            "kernel_learning_rate": 0.3,
+            "kernel_momentum": 0.6,
+            "newton_schulz_steps": 2,
+            "bias_learning_rate": 0.05,
+            "head_learning_rate": 0.02,
+            "sgd_momentum": 0.8,
+            "sgd_weight_decay": 0.01,
+            "global_clipnorm": clipnorm,
+        },
         schedule={"name": "linear"},
         network={"name": "airbench", "whitening_epochs": 2},
         batch_size=6,
@@ -155,16 +133,13 @@ def test_kernels_take_steps_of_muon_and_the_rest_of_nesterov_sgd(clipnorm: float
         "whitening/bias": (5,),
         "block/kernel": (3, 2, 5, 16),
         "block/beta": (16,),
-        "hidden/kernel": (8, 4),
-        "second/kernel": (4, 4),
+        "wide/kernel": (4, 8),
+        "square/kernel": (4, 4),
         "logits/kernel": (4, 3),
     }
     generator = np.random.default_rng(0)
     expected = {path: generator.normal(size=shape) for path, shape in shapes.items()}
-    variables = [
-        keras.Variable(start.astype(np.float32), name=path.replace("/", "_"))
-        for path, start in expected.items()
-    ]
+    variables = [keras.Variable(start.astype(np.float32)) for start in expected.values()]
     for variable, path in zip(variables, shapes, strict=True):
         variable._path = path
     optimizer = build_optimizer(recipe, variables, steps=2)

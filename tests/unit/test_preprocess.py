@@ -1,19 +1,18 @@
 """The stage preprocess, on batch files of four records each."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline.common.shell import UserError
+from pipeline.data.arrays import read_dataset
 from stages.preprocess import main, numbers
 from tests.archives import BATCHES, LABELS, NAMES, PIXELS
 from tests.project import Params, write_params
 
-IMAGES_OF = {"train": PIXELS[:5].reshape(20, 32, 32, 3), "test": PIXELS[5]}
+ALL_IMAGES = PIXELS.reshape(24, 32, 32, 3)
 ALL_LABELS = np.array([*LABELS.values()], np.uint8).ravel()
-LABELS_OF = {"train": ALL_LABELS[:20], "test": ALL_LABELS[20:]}
 RAW = Path("data/raw")
 
 
@@ -41,17 +40,20 @@ def test_the_last_training_images_are_for_validation(
     preprocess(params, train_size, 2, split)
     *_, total = capsys.readouterr().out.splitlines()
     assert total.split() == ["all", str(kept), str(train_size - kept), "2"]
-    parts = [("train", "train", 0, kept), ("validation", "train", kept, train_size)]
-    for name, source, first, last in [*parts, ("test", "test", 0, 2)]:
-        images = np.load(f"data/processed/{name}/images.npy", allow_pickle=False)
-        labels = np.load(f"data/processed/{name}/labels.npy", allow_pickle=False)
+    # The test images come after 20 training images.
+    parts = {"train": slice(kept), "validation": slice(kept, train_size), "test": slice(20, 22)}
+    for name, part in parts.items():
+        images, labels = (
+            np.load(f"data/processed/{name}/{n}.npy", allow_pickle=False)
+            for n in ("images", "labels")
+        )
         # The nearest float32; float64 has digits enough to round but once.
-        expected = (IMAGES_OF[source][first:last] / 255).astype(np.float32)
+        expected = (ALL_IMAGES[part] / 255).astype(np.float32)
         np.testing.assert_array_equal(images, expected, strict=True)
-        np.testing.assert_array_equal(labels, LABELS_OF[source][first:last], strict=True)
-    dataset = json.loads(Path("data/processed/dataset.json").read_text())
-    assert (dataset["side"], len(dataset["classes"])) == (32, 10)
-    assert dataset["classes"][::9] == ["airplane", "truck"]
+        np.testing.assert_array_equal(labels, ALL_LABELS[part], strict=True)
+    dataset = read_dataset()
+    assert (dataset.side, len(dataset.classes)) == (32, 10)
+    assert dataset.classes[::9] == ("airplane", "truck")
 
 
 @pytest.mark.parametrize(

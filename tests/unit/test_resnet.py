@@ -6,13 +6,9 @@ from scipy.special import softmax
 
 from pipeline.common.config import ResNet
 from pipeline.networks import resnet
+from tests.unit.test_airbench import IMAGES, Numbers, convolved
 
 import keras
-
-Numbers = np.ndarray
-# Each colour with a mean and a spread of its own.
-IMAGES = np.random.default_rng(0).random((6, 32, 32, 3), np.float32)
-IMAGES = (IMAGES * [0.5, 0.9, 0.3] + [0.0, 0.1, 0.4]).astype(np.float32)
 
 
 def build(depth: int, width: int) -> keras.Model:
@@ -42,18 +38,16 @@ def test_kernels_start_as_hes() -> None:
 
 def expected_answers(model: keras.Model, images: Numbers) -> Numbers:
     """Return the probabilities of the paper's network of 14 layers with these weights."""
-    kinds: dict[str, list[list[Numbers]]] = {"Conv2D": [], "FusedBatchNormalization": []}
-    for of_model in model.layers:
-        if type(of_model).__name__ in kinds:
-            weights = [weight.astype(np.float64) for weight in of_model.get_weights()]
-            kinds[type(of_model).__name__].append(weights)
-    layers = zip(*kinds.values(), strict=True)
+    convolutions, normalizations = (
+        [layer.get_weights() for layer in model.layers if isinstance(layer, kind)]
+        for kind in (keras.layers.Conv2D, keras.layers.BatchNormalization)
+    )
+    layers = zip(convolutions, normalizations, strict=True)
 
     def layer(x: Numbers, strides: int = 1) -> Numbers:
         (kernel,), (gamma, beta, mean, variance) = next(layers)
         x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(1, 2))
-        x = np.einsum("nyxcij,ijcf->nyxf", windows[:, ::strides, ::strides], kernel, optimize=True)
+        x = convolved(x, kernel)[:, ::strides, ::strides]
         return gamma * (x - mean) / np.sqrt(variance + 0.001) + beta
 
     double = IMAGES.astype(np.float64)
@@ -80,7 +74,7 @@ def test_answers_are_those_of_the_papers_network() -> None:
         else:
             variable.assign(generator.normal(0, 0.3, variable.shape))
     for side in (32, 24, 9, 1):
-        images = IMAGES[:, :side, :side]
+        images = IMAGES[:6, :side, :side]
         expected = expected_answers(model, images)
         assert expected.max() - expected.min() > 0.01
         np.testing.assert_allclose(model(images, training=False), expected, atol=2e-5)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,7 @@ from pipeline.common.config import Params, Recipe
 from tests.project import ROOT, default_params, get
 from tools.schema import schema
 
-PATH = ROOT / "params.yaml"
-SCHEMA = ROOT / "params.schema.json"
+TEXT = (ROOT / "params.yaml").read_text()
 Keys = dict[str, Any]
 
 
@@ -50,7 +48,7 @@ def promises() -> dict[str, str]:
     """Return what the comments behind the keys allow, as conditions for x, by dotted keys."""
     found = {}
     path: list[str] = []
-    for line in PATH.read_text().splitlines():
+    for line in TEXT.splitlines():
         if match := re.match(r"( *)(\w+):(.*)", line):
             indent, name, comment = match.groups()
             path[len(indent) // 2 :] = [name]
@@ -94,17 +92,15 @@ def other(value: Any) -> Any:
 
 def test_dvc_changes_the_lines_of_the_keys_and_nothing_else(folder: Path) -> None:
     """By what `dvc exp run -S KEY=VALUE` uses; the file is in the form that DVC itself writes."""
-    shutil.copy(PATH, folder)
+    Path("params.yaml").write_text(TEXT)
     apply_overrides("params.yaml", [f"seed={LISTED['seed']}"])
-    assert Path("params.yaml").read_text() == PATH.read_text()
+    assert Path("params.yaml").read_text() == TEXT
     apply_overrides("params.yaml", [f"{key}={other(value)}" for key, value in LISTED.items()])
-    changed = flat(yaml.safe_load(Path("params.yaml").read_text()))
+    text = Path("params.yaml").read_text()
+    changed = flat(yaml.safe_load(text))
     assert [*changed] == [*LISTED]
     assert [key for key, value in LISTED.items() if changed[key] == value] == []
-    pairs = zip(
-        PATH.read_text().splitlines(), Path("params.yaml").read_text().splitlines(), strict=True
-    )
-    for before, after in pairs:
+    for before, after in zip(TEXT.splitlines(), text.splitlines(), strict=True):
         assert re.split("[:-] ", before)[0] == re.split("[:-] ", after)[0]
         assert before.partition("  # ")[2] == after.partition("  # ")[2]
 
@@ -112,23 +108,23 @@ def test_dvc_changes_the_lines_of_the_keys_and_nothing_else(folder: Path) -> Non
 @pytest.mark.parametrize("key", [key for key, value in LISTED.items() if isinstance(value, list)])
 def test_dvc_writes_a_list_of_another_length(folder: Path, key: str) -> None:
     """Where a comment stands behind a list's key, DVC would join two later lines for `[]`."""
-    lists: list[list[Any]] = [[], LISTED[key][:1]]
-    for value in lists:
-        shutil.copy(PATH, folder)
+    for length in (0, 1):
+        value = LISTED[key][:length]
+        Path("params.yaml").write_text(TEXT)
         apply_overrides("params.yaml", [f"{key}={value}"])
-        assert flat(yaml.safe_load(Path("params.yaml").read_text())) == LISTED | {key: value}
-        assert Path("params.yaml").read_text().count("#") == PATH.read_text().count("#")
+        text = Path("params.yaml").read_text()
+        assert flat(yaml.safe_load(text)) == LISTED | {key: value}
+        assert text.count("#") == TEXT.count("#")
 
 
 # --- the schema, by which editors complete and check the file -------------------------------------
 
 
 def test_the_schema_is_current_and_found_by_editors() -> None:
-    assert json.loads(SCHEMA.read_text()) == schema(), "python -m tools.schema > params.schema.json"
-    first = PATH.read_text().splitlines()[0]
-    assert first == f"# yaml-language-server: $schema={SCHEMA.name}"
-    jsonschema.Draft7Validator.check_schema(schema())
+    file = ROOT / "params.schema.json"
+    assert json.loads(file.read_text()) == schema(), f"python -m tools.schema > {file.name}"
+    assert TEXT.startswith(f"# yaml-language-server: $schema={file.name}\n")
+    jsonschema.validate(default_params(), schema())
     editor = jsonschema.Draft7Validator(schema())
-    editor.validate(default_params())
     assert not editor.is_valid(default_params() | {"seed": -1})
     assert not editor.is_valid(default_params() | {"colour": 1})

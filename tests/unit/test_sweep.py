@@ -5,6 +5,7 @@ import sys
 from argparse import Namespace
 from collections import namedtuple
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import ray
 from dvc.utils.hydra import get_hydra_sweeps
 
 from pipeline.common.shell import UserError
-from tests.project import ROOT, run
+from tests.project import ROOT, Project, run
 from tools.experiments import short_names
 from tools.sweep import __main__ as sweep
 from tools.sweep import space, trial, tuning
@@ -34,10 +35,13 @@ RATE = ["rate=interval(0.5,2)"]
 
 
 def plan(
-    overrides: list[str], search: str | None = None, trials: int | None = None, seed: int = 0
+    overrides: list[str], trials: int | None = None, seed: int = 0, search: str | None = None
 ) -> list[Values]:
     options = Namespace(search=search, trials=trials, seed=seed)
     return space.plan(parse_space(overrides), options)
+
+
+drawn = partial(plan, search="random")
 
 
 def source_of(metric: str) -> Source:
@@ -48,11 +52,7 @@ def source_of(metric: str) -> Source:
 def test_the_grid_is_that_of_dvc(overrides: list[str]) -> None:
     expected = [each["params.yaml"] for each in get_hydra_sweeps({"params.yaml": overrides})]
     assert [as_overrides(values) for values in plan(overrides)] == expected
-    assert [as_overrides(values) for values in plan(overrides, "grid", 1)] == expected[:1]
-
-
-def drawn(overrides: list[str], count: int, seed: int = 0) -> list[Values]:
-    return plan(overrides, "random", count, seed)
+    assert [as_overrides(values) for values in plan(overrides, 1, search="grid")] == expected[:1]
 
 
 def test_random_combinations() -> None:
@@ -83,25 +83,13 @@ def test_logarithmic_interval() -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "says"),
-    [
-        (["seed"], "missing EQUAL at '<EOF>'"),
-        (["+seed=1"], "adds or deletes a key"),
-        (["seed=glob(*)"], ""),
-        (["rate=interval(2,1)"], ""),
-        (["seed=1", "seed=2"], "the key was named before"),
-    ],
-)
-def test_what_cannot_be_swept_is_refused_in_one_line(overrides: list[str], says: str) -> None:
-    with pytest.raises(UserError) as refused:
-        parse_space(overrides)
-    assert str(refused.value).startswith(f"-S {overrides[-1]}: {says}")
-    assert "\n" not in str(refused.value)
-
-
-@pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["-S", "seed"], "-S seed: missing EQUAL at '<EOF>'"),
+        (["-S", "+seed=1"], "-S +seed=1: adds or deletes a key"),
+        (["-S", "a=glob(*)"], "-S a=glob(*): "),
+        (["-S", "a=interval(2,1)"], "-S a=interval(2,1): "),
+        (["-S", "seed=2"], "-S seed=2: the key was named before"),
         (["--prune", "--metric", "accuracy"], "--prune --metric accuracy: allowed are val_"),
         (["--gpus", "nan"], "--gpus nan: "),
         (["--seed", "-1"], "--seed -1: allowed is 0 or more"),
@@ -109,10 +97,13 @@ def test_what_cannot_be_swept_is_refused_in_one_line(overrides: list[str], says:
         ([], "dvc.yaml: missing; run in the folder that holds it"),
     ],
 )
-def test_refused(call: Callable[..., None], folder: Path, arguments: list[str], says: str) -> None:
+def test_what_cannot_be_swept_is_refused_in_one_line(
+    call: Callable[..., None], folder: Path, arguments: list[str], says: str
+) -> None:
     with pytest.raises(UserError) as refused:
         call(sweep.main, "-S", "seed=choice(0,1)", *arguments)
     assert str(refused.value).startswith(says)
+    assert "\n" not in str(refused.value)
 
 
 def test_an_experiment_is_named_by_its_values() -> None:
@@ -155,8 +146,7 @@ def test_an_estimator_goes_on(tmp_path: Path, metric: str, begin: float, end: fl
     state = progress(tmp_path / "tried", "sweep-1", [], {}, 40)
     chosen = []
     for seed in (0, 1):
-        options = Namespace(seed=seed)
-        estimator: Any = search(source_of(metric), parse_space(RATE), state, options)
+        estimator: Any = search(source_of(metric), parse_space(RATE), state, Namespace(seed=seed))
         chosen.append([estimator.suggest(f"{number}")["rate"] for number in range(6)])
         assert chosen[-1][0] == 1
         assert sum(begin <= rate <= end for rate in chosen[-1][1:]) >= 4
@@ -208,22 +198,19 @@ def test_rank_correlations(capsys: pytest.CaptureFixture[str]) -> None:
         assert bool(told) == (count == 10)
 
 
-HISTORY = "epoch,loss,val_accuracy\n1,0.5,0.25\n"
-
-
 def test_epochs_are_told_as_they_come(tmp_path: Path) -> None:
     """Not those of the commit; and a trial counts its own processors only."""
     (tmp_path / "plots").mkdir()
-    history = tmp_path / "plots/history.csv"
-    history.write_text(HISTORY + "2,0.1,0.9\n")
+    first = "epoch,loss,val_accuracy\n1,0.5,0.25\n"
+    (tmp_path / "plots/history.csv").write_text(f"{first}2,0.1,0.9\n")
     script = f"""
 import joblib, os, pathlib, time
 history = pathlib.Path("plots/history.csv")
 print(joblib.cpu_count(), os.environ.get("OMP_NUM_THREADS"), flush=True)
 time.sleep(1.2)
-history.write_text({HISTORY!r})
+history.write_text({first!r})
 time.sleep(1.2)
-history.write_text({HISTORY!r} + "2,0.25,0.5\\n")
+history.write_text({first!r} + "2,0.25,0.5\\n")
 time.sleep(1.2)
 """
     news = watch([sys.executable, "-c", script], tmp_path, "val_accuracy", 1)
@@ -237,8 +224,8 @@ def test_closing_ends_all_that_was_started(tmp_path: Path) -> None:
     news = watch([sys.executable, "-c", script], tmp_path, "val_accuracy", 0)
     assert next(news) == {}
     news.close()
-    here = [p for p in trial.psutil.process_iter(["cwd"]) if p.info["cwd"] == str(tmp_path)]
-    assert not here
+    working = [process.info["cwd"] for process in trial.psutil.process_iter(["cwd"])]
+    assert str(tmp_path) not in working
     assert rows_of(tmp_path / "plots/history.csv") == []
 
 
@@ -249,14 +236,13 @@ def test_a_clone_has_a_name_to_commit_by(
     """Git makes up none for a user without an entry in passwd."""
     Path("gitconfig").write_text(own)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(folder / "gitconfig"))
-    repository, clone = folder / "repository", folder / "clone"
-    (repository / ".dvc").mkdir(parents=True)
-    (repository / ".dvc/config").touch()
-    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    for command in (["init"], ["add", "."], [*author, "commit", "--message", "x"]):
-        trial.call(["git", *command], repository)
-    stale = [".dvc/config"]
-    source = Source("a", "m", str(repository), "HEAD", str(folder), None, [], [], stale)
+    project, clone = Project(folder / "project"), folder / "clone"
+    (project.folder / ".dvc").mkdir(parents=True)
+    (project.folder / ".dvc/config").touch()
+    project.init()
+    project.commit("Start")
+    repository, stale = str(project.folder), [".dvc/config"]
+    source = Source("a", "m", repository, "HEAD", str(folder), None, [], [], stale)
     trial.make_clone(source, clone)
     assert str(folder / "cache") in (clone / ".dvc/config.local").read_text()
     assert not (clone / ".dvc/config").exists()
@@ -279,8 +265,7 @@ def test_a_trial_works_in_its_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("ERROR: failed to pull\nmore\n", "failed to pull"),
         ("Traceback:\n  line\nValueError: wrong\n\n", "ValueError: wrong"),
         (" ! [rejected] HEAD (stale)\nerror: failed to push\n", "rejected] HEAD (stale)"),
-        ("fatal: not yours\nDo:\n\n\tgit config --add x\n", "not yours; `git config --add x`"),
-        ("fatal: a\ngit config x\ngit config y\n", "a; `git config x`"),
+        ("fatal: a\nDo:\n\n\tgit config --add x\ngit config y\n", "a; `git config --add x`"),
         ("", "it failed without a word"),
     ],
 )
@@ -294,20 +279,17 @@ def test_a_command_that_fails_is_named_with_its_reason(tmp_path: Path) -> None:
             trial.call(["sh", "-c", f"echo why >&{stream}; false", "x"], tmp_path)
 
 
-Numbered = namedtuple("Numbered", "trial_id")
-
-
 @pytest.mark.parametrize(("metric", "sign"), [("accuracy", 1), ("loss", -1)])
 def test_a_trial_below_the_median_is_given_up(metric: str, sign: int) -> None:
     """By its best value so far, once five others have come as far; no trial waits for others."""
     rule: Any = pruner(source_of(metric))
-    *others, good, bad = map(Numbered, range(7))
+    *others, good, bad = map(namedtuple("Trial", "trial_id"), range(7))
 
-    def decided(trial: Numbered, epoch: int, value: float) -> str:
+    def decided(trial: Any, epoch: int, value: float) -> str:
         return rule.on_trial_result(None, trial, {"epoch": epoch, metric: sign * value})
 
-    for other in others:
-        value = 0.1 * other.trial_id
+    for number, other in enumerate(others):
+        value = 0.1 * number
         assert decided(other, 1, value) == decided(other, 2, value) == "CONTINUE"
         rule.on_trial_complete(None, other, {"epoch": 2, metric: sign * value})
     assert decided(good, 1, 0.21) == "CONTINUE"

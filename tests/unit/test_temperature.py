@@ -5,12 +5,7 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 from pipeline.common.shell import UserError
-from pipeline.training.temperature import (
-    best_temperature,
-    calibrate,
-    calibration_error,
-    head_of,
-)
+from pipeline.training.temperature import best_temperature, calibrate, calibration_error, head_of
 
 import keras
 
@@ -44,29 +39,24 @@ def test_error_by_hand() -> None:
     assert calibration_error(logits, np.array([0, 1, 1, 0])) == pytest.approx((0.15 + 0.2) / 2)
 
 
-@pytest.mark.parametrize("last", ["softmax", "layer"])
-def test_confidences_are_scaled_and_classes_stay(last: str) -> None:
+@pytest.mark.parametrize("activation", ["softmax", None])
+def test_confidences_are_scaled_and_classes_stay(activation: str | None) -> None:
     """By the head alone, whether the softmax is its own or a layer after it."""
-    head = keras.layers.Dense(10, activation="softmax" if last == "softmax" else None)
-    after = [] if last == "softmax" else [keras.layers.Softmax()]
+    head = keras.layers.Dense(10, activation)
+    after = [] if activation else [keras.layers.Softmax()]
     layers = [keras.layers.Flatten(), keras.layers.Dense(10), head, *after]
     model = keras.Sequential([keras.Input((1, 1, 10)), *layers])
     model.set_weights([np.eye(10), np.zeros(10), 3 * np.eye(10), GENERATOR.normal(0, 1, 10)])
     assert head_of(model) is head
     images = LOGITS.astype(np.float32).reshape(-1, 1, 1, 10)
-    before = model.predict_on_batch(images)
+    before = np.log(np.float64(model.predict_on_batch(images)))
     results = calibrate(model, images, LABELS)
-    after_scaling = model.predict_on_batch(images)
-
+    scaled = np.log(np.float64(model.predict_on_batch(images)))
     temperature = results["temperature"]
     assert temperature == pytest.approx(3, rel=0.1)
-    np.testing.assert_allclose(
-        after_scaling, softmax(np.log(np.float64(before)) / temperature, axis=1), atol=1e-4
-    )
-    np.testing.assert_array_equal(after_scaling.argmax(1), before.argmax(1))
-    errors = [
-        calibration_error(np.log(np.float64(found)), LABELS) for found in (after_scaling, before)
-    ]
+    np.testing.assert_allclose(np.exp(scaled), softmax(before / temperature, axis=1), atol=1e-4)
+    np.testing.assert_array_equal(scaled.argmax(1), before.argmax(1))
+    errors = [calibration_error(logits, LABELS) for logits in (scaled, before)]
     assert errors[0] < errors[1] / 3
     names = ("val_calibration_error", "val_calibration_error_unscaled")
     assert [results[name] for name in names] == pytest.approx(errors, abs=2e-3)

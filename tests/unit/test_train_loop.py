@@ -4,6 +4,7 @@ import math
 import re
 from itertools import islice
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -19,7 +20,6 @@ from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.hard_examples import Proxy
 from stages import train as stage
 from stages.train import VALIDATION_BATCH_SIZE, train
-from tests.project import default_params
 from tests.unit.terminal import make_terminal
 
 import keras
@@ -28,6 +28,7 @@ import tensorflow as tf
 Split = tuple[np.ndarray, np.ndarray]
 CLASSES, RATE, EPOCHS = 10, 2.0, 3
 NONE = np.empty((0, 2, 2, 3), np.float32), np.empty(0, np.uint8)
+AIRBENCH = {"name": "airbench", "widths": [2, 3, 4], "whitening_images": 3}
 
 
 def use_softmax_regression(patch: pytest.MonkeyPatch, *layers: keras.layers.Layer) -> None:
@@ -44,17 +45,16 @@ def network(monkeypatch: pytest.MonkeyPatch) -> None:
     use_softmax_regression(monkeypatch)
 
 
-def recipe_of(name: str = "tutorial", **changed: Any) -> Recipe:
+def recipe_of(**changed: Any) -> Recipe:
     """Return a recipe of plain gradient descent, its rate falling to zero, with other values."""
-    recipe = default_params()["recipes"][name]
     plain = {
+        "network": {"name": "tutorial"},
         "optimizer": {"name": "sgd", "learning_rate": RATE},
         "schedule": {"name": "linear"},
-        "augmentation": {},
-        "label_smoothing": 0.0,
+        "batch_size": 3,
         "epochs": EPOCHS,
     }
-    return Recipe.model_validate(recipe | plain | changed)
+    return Recipe.model_validate(plain | changed)
 
 
 def examples(count: int, seed: int, side: int = 2) -> Split:
@@ -67,8 +67,9 @@ def trained(
     recipe: Recipe, training: Split, validation: Split = NONE, seed: int = 0, **more: Any
 ) -> tuple[list[dict[str, float]], keras.Model]:
     more = {"on_gpu": False} | more
-    *_, (history, model) = train(recipe, training, validation, CLASSES, seed, **more)
-    return history, model
+    keras.utils.set_random_seed(0)
+    *_, last = train(recipe, training, validation, CLASSES, seed, **more)
+    return last
 
 
 @pytest.mark.usefixtures("network")
@@ -76,7 +77,7 @@ def trained(
 def test_history_is_that_of_softmax_regression(smoothing: float) -> None:
     """The last batch of 1 image counts a third of one of 3; validation takes three batches."""
     training, validation = examples(10, 0), examples(2 * VALIDATION_BATCH_SIZE + 1, 1)
-    recipe = recipe_of(batch_size=3, label_smoothing=smoothing)
+    recipe = recipe_of(label_smoothing=smoothing)
     history, _ = trained(recipe, training, validation, seed=3)
 
     weights = np.zeros((4, CLASSES))  # The last row is the bias.
@@ -118,7 +119,7 @@ def test_layers_know_whether_they_train(monkeypatch: pytest.MonkeyPatch) -> None
 
     use_softmax_regression(monkeypatch, keras.layers.Lambda(say_the_mode))
     data = examples(4, 0)[0], np.array([3, 3, 3, 5], np.uint8)
-    history, _ = trained(recipe_of(batch_size=3), data, data)
+    history, _ = trained(recipe_of(), data, data)
     assert {(row["accuracy"], row["val_accuracy"]) for row in history} == {(0.75, 0.25)}
     # When the network is built, on batches of 3 and 1, and on the validation images.
     assert len(traced) <= 1 + 3
@@ -138,8 +139,8 @@ def test_a_gpus_steps_are_compiled_by_xla(
 
     def losses(on_gpu: bool) -> list[float]:
         use_softmax_regression(monkeypatch, keras.layers.Lambda(write_a_text))
-        recipe = recipe_of(batch_size=3, epochs=2)
-        history, _ = trained(recipe, examples(34, 0), examples(4, 1), on_gpu=on_gpu)
+        data = examples(34, 0), examples(4, 1)
+        history, _ = trained(recipe_of(epochs=2), *data, on_gpu=on_gpu)
         return [row[key] for row in history for key in ("loss", "val_loss")]
 
     if mode is None:
@@ -157,16 +158,14 @@ EVERYTHING: dict[str, Any] = {
     "ema_momentum": 0.5,
     "hard_example_fraction": 0.5,
     "restore_best_weights": True,
-    "epochs": 3,
     "batch_size": 5,
 }
 
 
 @pytest.mark.usefixtures("without_graphs")
 def test_the_seed_draws_the_first_weights() -> None:
-    network = {"name": "airbench", "widths": [2, 3, 4], "whitening_images": 3}
     still = {"name": "sgd", "learning_rate": 1e-12}
-    recipe = recipe_of("airbench_small", network=network, optimizer=still, epochs=1, batch_size=4)
+    recipe = recipe_of(network=AIRBENCH, optimizer=still, epochs=1, batch_size=4)
     one, same, other = (
         trained(recipe, examples(4, 0, side=12), seed=seed)[1].get_layer("logits").kernel.numpy()
         for seed in (0, 0, 1)
@@ -179,14 +178,11 @@ def test_the_seed_draws_the_first_weights() -> None:
 def test_a_killed_training_ends_in_the_same_state() -> None:
     """With dropout, averages, a proxy and the best weights: every variable, bit for bit."""
     recipe, data = recipe_of(**EVERYTHING), (examples(10, 0, side=8), examples(20, 1, side=8))
-    keras.utils.set_random_seed(0)
     history, model = trained(recipe, *data)
     for finished in (1, 3):
         checkpoint = Checkpoint([finished])
         keras.utils.set_random_seed(0)
-        for _ in islice(train(recipe, *data, CLASSES, 0, False, checkpoint), finished):
-            pass
-        keras.utils.set_random_seed(0)
+        list(islice(train(recipe, *data, CLASSES, 0, False, checkpoint), finished))
         resumed, same = trained(recipe, *data, checkpoint=checkpoint)
         assert resumed == history
         np.testing.assert_equal(same.get_weights(), model.get_weights())
@@ -198,8 +194,6 @@ def one_label_an_epoch(monkeypatch: pytest.MonkeyPatch, labels: list[int]) -> Sp
     return np.ones((len(labels), 2, 2, 3), np.float32), np.array(labels, np.uint8)
 
 
-# The class that is learned in each epoch; 1, 3, 2, 3 and 1 of 6 validation images are of it.
-LEARNED = [8, 7, 9, 7, 8]
 VALIDATION = np.ones((6, 2, 2, 3), np.float32), np.array([7, 7, 7, 8, 9, 9], np.uint8)
 STEEP = {"name": "sgd", "learning_rate": 100.0}
 
@@ -226,10 +220,10 @@ def test_best_weights_and_patience(
         patience=patience,
         restore_best_weights=restore_best_weights,
     )
-    data = one_label_an_epoch(monkeypatch, LEARNED), VALIDATION
+    data = one_label_an_epoch(monkeypatch, [8, 7, 9, 7, 8]), VALIDATION
     history, model = trained(recipe, *data, checkpoint=Checkpoint([]))
-    accuracies = [1 / 6, 3 / 6, 2 / 6, 3 / 6, 1 / 6]
-    assert [row["val_accuracy"] for row in history] == pytest.approx(accuracies[:epochs])
+    right = [6 * row["val_accuracy"] for row in history]
+    assert right == pytest.approx([1, 3, 2, 3, 1][:epochs])
     assert ("stopped: " in capsys.readouterr().out) == (epochs < 5)
     # A training that was killed then goes no further.
     resumed, same = trained(recipe, *data, checkpoint=Checkpoint([]))
@@ -241,19 +235,11 @@ def test_best_weights_and_patience(
 @pytest.mark.usefixtures("without_graphs")
 def test_small_images_first_and_a_bias_that_is_soon_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither does what is frozen decay."""
-    sides = []
-    pick = stage.pick
-
-    def noted(images: tf.Tensor, *given: Any) -> Any:
-        sides.append(images.shape[1])
-        return pick(images, *given)
-
-    monkeypatch.setattr(stage, "pick", noted)
+    pick = Mock(wraps=stage.pick)
+    monkeypatch.setattr(stage, "pick", pick)
     biases = []
-    network = {"name": "airbench", "widths": [2, 3, 4], "whitening_images": 3}
     recipe = recipe_of(
-        "airbench_small",
-        network=network | {"whitening_epochs": 2},
+        network=AIRBENCH | {"whitening_epochs": 2},
         optimizer={"name": "adamw", "weight_decay": 0.1},
         augmentation={"small_image_size": 9, "small_image_fraction": 0.5},
         hard_example_fraction=0.5,
@@ -264,7 +250,7 @@ def test_small_images_first_and_a_bias_that_is_soon_done(monkeypatch: pytest.Mon
         biases.append(model.get_layer("whitening").bias.numpy())
     # In the layers that are made for a CPU.
     assert isinstance(model.get_layer("block1a"), FastConv2D)
-    assert sides == [9, 9, 12, 12]
+    assert [call.args[0].shape[1] for call in pick.call_args_list] == [9, 9, 12, 12]
     assert not np.array_equal(biases[0], biases[1])
     np.testing.assert_array_equal(biases[1], biases[3])
 
@@ -362,14 +348,13 @@ def test_a_line_an_epoch_and_a_bar_of_the_whole(
     monkeypatch.setattr("tqdm.std.time", lambda: next(ticks))
     terminal = make_terminal(monkeypatch)
     recipe = recipe_of(
-        "resnet20",
+        network={"name": "resnet"},
         augmentation={"small_image_size": 1, "small_image_fraction": 0.5},
         batch_size=5,
         epochs=2,
     )
     trained(recipe, examples(10, 0), examples(4, 1))
-    lines = capsys.readouterr().out.splitlines()
-    head, first, second = lines[-3:]
+    *_, head, first, second = capsys.readouterr().out.splitlines()
     columns = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds", "left"]
     assert head.split() == columns
     number = r"\d\.\d{4}"
