@@ -62,11 +62,14 @@ def start_sweep(project: Project) -> Process:
 
 @pytest.fixture(scope="module")
 def project(reproduced: MakeProject, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Return a shallow clone, with hooks, in a folder whose name would mean more to DVC."""
-    project = reproduced(tmp_path_factory.mktemp("a #1, b"))
-    (project.folder / ".git/shallow").write_text(project.git("rev-parse", "HEAD"))
-    refuse_by_hook(project.folder / ".git", "pre-push")
-    refuse_by_hook(project.folder / ".git", "reference-transaction")
+    """Return a folder of a shallow clone, with hooks, whose name would mean more to DVC."""
+    repository = tmp_path_factory.mktemp("a #1, b") / ".git"
+    project = reproduced(repository.parent / "pictures")
+    (project.folder / ".git").rename(repository)
+    Project(repository.parent).commit("As a part of a larger project")
+    (repository / "shallow").write_text(project.git("rev-parse", "HEAD"))
+    refuse_by_hook(repository, "pre-push")
+    refuse_by_hook(repository, "reference-transaction")
     return project
 
 
@@ -81,7 +84,7 @@ def refuse_by_hook(repository: Path, name: str) -> None:
 def stopped(project: Project) -> Run:
     """Return how a sweep ended that Ctrl-C stopped while it trained."""
     process = start_sweep(project)
-    checkpoints = "*/*/.dvc/tmp/checkpoints/*.npz"
+    checkpoints = "*/*/pictures/.dvc/tmp/checkpoints/*.npz"
     wait_for(lambda: any(sweeps(project).glob(checkpoints)), process)
     assert_refused(run(COMMAND, project.folder, PYTHONPATH=""), "the same sweep is running")
     os.killpg(process.pid, signal.SIGINT)

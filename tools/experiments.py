@@ -68,6 +68,7 @@ def trainings(commits: int = 1, all_commits: bool = False) -> list[Training]:
         with Repo() as repo:
             shown = repo.experiments.show(num=commits, all_commits=all_commits)
             root = Path(repo.root_dir)
+            prefix = root.relative_to(Path(repo.scm.root_dir).resolve())
     except DvcException as error:
         raise UserError(one_line(error)) from None
     if len(shown) < 2:
@@ -85,7 +86,7 @@ def trainings(commits: int = 1, all_commits: bool = False) -> list[Training]:
     known = [found[0], *(each for each in found if runs(each.state))]
     if not any((here.params, here.metrics) == (each.params, each.metrics) for each in known):
         found.append(here)
-    return [*found, *running_trials(root / SWEEPS)]
+    return [*found, *running_trials(root / SWEEPS, prefix)]
 
 
 def training_of(entry: dict[str, Any], root: Path, state: str = "success") -> Training:
@@ -172,23 +173,20 @@ def is_busy(root: Path) -> bool:
         return False
 
 
-def running_trials(sweeps: Path) -> list[Training]:
+def running_trials(sweeps: Path, prefix: Path) -> list[Training]:
     """Return the trials that train at this moment, in clones of their own on this machine."""
     found = []
-    for clone in sorted(path.parent for path in sweeps.glob(f"*/*/{PARAMS}")):
-        try:
-            with FileLock(f"{clone}.lock", timeout=0):
-                continue
-        except Timeout:
-            pass
+    for clone in sorted(path for path in sweeps.glob("*/*") if path.is_dir()):
+        project = clone / prefix
+        with suppress(Timeout), FileLock(f"{clone}.lock", timeout=0):
+            continue
         metrics: dict[str, Any] = {}
         # It may end, or be written, at this very moment.
         with suppress(OSError, ValueError):
-            metrics = json.loads((clone / TRAIN_METRICS).read_text())
+            metrics = json.loads((project / TRAIN_METRICS).read_text())
         with suppress(OSError, UserError):
-            params = flatten(parse_yaml((clone / PARAMS).read_text(), clone / PARAMS) or {})
-            left = metrics.get("epochs_left")
-            state = "starts" if left is None else f"{left} left"
+            params = flatten(parse_yaml((project / PARAMS).read_text(), PARAMS) or {})
+            state = f"{metrics['epochs_left']} left" if "epochs_left" in metrics else "starts"
             found.append(Training(clone.name, state, {}, params, so_far(metrics)))
     return found
 

@@ -213,15 +213,15 @@ time.sleep(1.2)
 history.write_text({first!r} + "2,0.25,0.5\\n")
 time.sleep(1.2)
 """
-    news = watch([sys.executable, "-c", script], tmp_path, "val_accuracy", 1)
+    news = watch([sys.executable, "-c", script], tmp_path, tmp_path / "log", "val_accuracy", 1)
     told = [each for each in news if each]
     assert told == [{"epoch": 1, "val_accuracy": 0.25}, {"epoch": 2, "val_accuracy": 0.5}]
-    assert Path(f"{tmp_path}.log").read_text() == "1 None\n"
+    assert (tmp_path / "log").read_text() == "1 None\n"
 
 
 def test_closing_ends_all_that_was_started(tmp_path: Path) -> None:
     script = "import subprocess; subprocess.run(['sleep', '60'])"
-    news = watch([sys.executable, "-c", script], tmp_path, "val_accuracy", 0)
+    news = watch([sys.executable, "-c", script], tmp_path, tmp_path / "log", "val_accuracy", 0)
     assert next(news) == {}
     news.close()
     working = [process.info["cwd"] for process in trial.psutil.process_iter(["cwd"])]

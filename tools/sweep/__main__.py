@@ -106,7 +106,8 @@ def source_of(arguments: argparse.Namespace) -> Source:
             "core.splitIndex: DVC waits forever for such an index; `git config core.splitIndex "
             "false && git update-index --no-split-index` makes it one file"
         )
-    changed = trial.call(["git", "-c", "core.quotePath=false", "diff", "--name-only", "HEAD"], here)
+    listing = ["git", "-c", "core.quotePath=false", "diff", "--name-only", "--relative", "HEAD"]
+    changed = trial.call(listing, here)
     if changed:
         raise UserError(
             f"{', '.join(changed.splitlines())}: changed since the last commit, which the trials "
@@ -130,11 +131,13 @@ def source_of(arguments: argparse.Namespace) -> Source:
             f"allowed are {', '.join(names)}"
         )
     commit = trial.call(["git", "rev-parse", "HEAD"], here)
+    places = trial.call(["git", "rev-parse", "--show-toplevel", "--show-prefix"], here)
+    top, _, prefix = places.partition("\n")
     facts = ("sets", "search", "seed", "targets", "metric")
     name = f"sweep-{trial.digest(commit, *(getattr(arguments, fact) for fact in facts))}"
     folder = str(SWEEPS.resolve() / name)
     if not arguments.address:
-        return Source(name, metric, str(here), commit, folder, cache, targets, metrics, stale)
+        return Source(name, metric, top, commit, folder, cache, targets, metrics, stale, prefix)
     if not storage:
         raise UserError(
             "no DVC remote, by which machines share results; "
@@ -142,10 +145,11 @@ def source_of(arguments: argparse.Namespace) -> Source:
         )
     address = trial.call(["git", "remote", "get-url", arguments.remote], here)
     # A path means the same wherever it is read.
-    address = str(Path(address).resolve()) if Path(address).exists() else address
+    path = Path(top, address)
+    address = str(path.resolve()) if path.exists() else address
     reference = f"refs/sweeps/{name}"
     trial.call(["git", "push", "--no-verify", "--force", address, f"HEAD:{reference}"], here)
-    return Source(name, metric, address, reference, None, None, targets, metrics, stale)
+    return Source(name, metric, address, reference, None, None, targets, metrics, stale, prefix)
 
 
 def sweep(source: Source, space: Space, planned: list[Values], options: argparse.Namespace) -> bool:
@@ -177,12 +181,8 @@ def sweep(source: Source, space: Space, planned: list[Values], options: argparse
 
 def experiments(metric: str) -> dict[str, float]:
     """Return the metric of each experiment that is derived from HEAD and has it, by its name."""
-    table = pd.DataFrame(dvc.api.exp_show())
-    if metric not in table:
-        return {}
-    table = table[table["typ"] != "baseline"]
-    values = pd.to_numeric(table[metric], errors="coerce")
-    return dict(values.set_axis(table["Experiment"]).dropna())
+    rows = dvc.api.exp_show()
+    return {row["Experiment"]: row[metric] for row in rows if isinstance(row.get(metric), float)}
 
 
 def alone(source: Source, planned: list[Values], number: int) -> bool:
@@ -208,9 +208,9 @@ def show(source: Source, done: list[tuple[float, str, Values]]) -> None:
     lowest = source.mode == "min"
     table = pd.DataFrame(rows).sort_values(source.metric, ascending=lowest, kind="stable")
     table = table.rename(columns=short_names([*table.columns[2:]]))
-    fixed = [key for key in table.columns[2:] if table[key].nunique() == 1]
-    shown = table.drop(columns=fixed).head(BEST)
-    print(shown.to_string(index=False, formatters=dict.fromkeys(shown.columns[2:], written)))
+    varied = [key for key in table.columns[2:] if table[key].nunique() > 1]
+    shown = table[[source.metric, "experiment", *varied]].head(BEST)
+    print(shown.to_string(index=False, formatters=dict.fromkeys(varied, written)))
     if len(table) >= ENOUGH:
         print(f"rank correlation with {source.metric} (Spearman's, {len(table)} trials)")
         print(rank_correlations(table).to_string(float_format="%.2f"))

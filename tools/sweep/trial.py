@@ -50,6 +50,7 @@ class Source:
     targets: list[str]  # The stages to run; none is all.
     metrics: list[str]  # The metrics files that these stages write.
     stale: list[str]  # The files in Git that only others write: they would be the commit's.
+    prefix: str = ""  # The project's folder in the Git repository; empty where it is that itself.
 
     @property
     def mode(self) -> str:
@@ -98,6 +99,7 @@ def attempt(values: Values, source: Source, processors: int) -> News:
     folder.mkdir(parents=True, exist_ok=True)
     name = experiment(source.sweep, values)
     clone = folder / name
+    project = clone / source.prefix
     sets = [word for override in as_overrides(values) for word in ("-S", override)]
     pull, keep = ([], ["--no-cache"]) if source.cache else (["--pull"], [])
     command = ["dvc", "exp", "run", *pull, "--name", name, *sets, *source.targets]
@@ -107,16 +109,17 @@ def attempt(values: Values, source: Source, processors: int) -> News:
         with FileLock(f"{clone}.lock"):
             is_new = make_clone(source, clone)
             # An earlier try may have come to the end of the experiment.
-            if is_new or name not in call(["dvc", "exp", "list", "--name-only"], clone).split():
-                for news in watch(command, clone, source.metric, processors):
+            if is_new or name not in call(["dvc", "exp", "list", "--name-only"], project).split():
+                log = Path(f"{clone}.log")
+                for news in watch(command, project, log, source.metric, processors):
                     yield news
                     end["epoch"] = news.get("epoch", end["epoch"])
             numbers: dict[str, Any] = {}
             for file in source.metrics:
-                numbers |= json.loads((clone / file).read_text())
+                numbers |= json.loads((project / file).read_text())
             if source.metric not in numbers:
                 raise TrialError(f"--metric {source.metric}: there are {', '.join(numbers)}")
-            call(["dvc", "exp", "push", "--force", *keep, "origin", name], clone)
+            call(["dvc", "exp", "push", "--force", *keep, "origin", name], project)
             shutil.rmtree(clone)
         yield end | {source.metric: float(numbers[source.metric])}
     except TrialError as error:
@@ -144,24 +147,25 @@ def make_clone(source: Source, clone: Path) -> bool:
     # The user's clone may be shallow.
     call(["git", "fetch", "--update-shallow", "origin", source.revision], clone)
     call(["git", "checkout", "--detach", "FETCH_HEAD"], clone)
+    project = clone / source.prefix
     # `dvc config` would write a folder's # and , as they are. A copy of the arrays for each trial
     # would fill the disk.
-    config = ConfigObj(str(clone / ".dvc/config.local"), encoding="utf-8", create_empty=True)
+    config = ConfigObj(str(project / ".dvc/config.local"), encoding="utf-8", create_empty=True)
     cache = source.cache or str(clone.parent / "cache")
     config["cache"] = {"dir": cache, "type": "reflink,hardlink,symlink"}
     config.write()
     if source.cache:
-        call(["dvc", "checkout", "--allow-missing"], clone)
+        call(["dvc", "checkout", "--allow-missing"], project)
     # The experiment would show them as its own results.
     for file in source.stale:
-        (clone / file).unlink(missing_ok=True)
+        (project / file).unlink(missing_ok=True)
     ready.touch()
     return True
 
 
-def watch(command: list[str], clone: Path, metric: str, processors: int) -> News:
+def watch(command: list[str], project: Path, log: Path, metric: str, processors: int) -> News:
     """Run a command to its end, and tell of each epoch that it finishes."""
-    log, history, told = Path(f"{clone}.log"), clone / HISTORY, 0
+    history, told = project / HISTORY, 0
     # The training counts its processors by joblib, which heeds this.
     own = {"LOKY_MAX_CPU_COUNT": f"{processors}"} if processors else {}
     before = rows_of(history)  # The commit's, or an earlier try's.
@@ -169,7 +173,7 @@ def watch(command: list[str], clone: Path, metric: str, processors: int) -> News
         streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": out}
         # In a session of its own, out of the reach of the terminal's Ctrl-C.
         process = subprocess.Popen(
-            command, cwd=clone, env=environment() | own, start_new_session=True, **streams
+            command, cwd=project, env=environment() | own, start_new_session=True, **streams
         )
         try:
             while process.poll() is None:
@@ -181,7 +185,7 @@ def watch(command: list[str], clone: Path, metric: str, processors: int) -> News
                         yield {"epoch": told, metric: float(row[metric])}
                 yield {}
         finally:
-            end_processes(clone)
+            end_processes(project)
     if process.returncode:
         raise TrialError(f"{reason(log.read_text(errors='replace'))} (all of it: {log})")
 
