@@ -5,17 +5,21 @@ left out there. Each part of a recipe (network, optimizer, schedule) has a class
 is built from it by the module of the same name: `pipeline.networks`, `pipeline.training`.
 """
 
+import difflib
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
     model_validator,
 )
+
+from pipeline.common.shell import one_line
 
 
 def increasing(numbers: list[Any]) -> list[Any]:
@@ -48,6 +52,19 @@ class Section(BaseModel):
     """Base of every section: no unknown key, no silent conversion, no NaN or infinity."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def keys_are_known(cls, given: Any) -> Any:
+        """Raise a ValueError where a key is not; pydantic would not say which may be meant."""
+        known = ", ".join(cls.model_fields)
+        for key in given if isinstance(given, dict) else ():
+            if key not in cls.model_fields:
+                meant = difflib.get_close_matches(str(key), cls.model_fields, n=1)
+                hint = f"did you mean {meant[0]}? " if meant else ""
+                problem = f"{one_line(key)} = {given[key]!r}: unknown key"
+                raise ValueError(f"{problem}; {hint}allowed are {known}")
+        return given
 
 
 # --- networks -------------------------------------------------------------------------------------
@@ -90,21 +107,11 @@ class Airbench(Section):
     smallest_side: ClassVar[int] = 9
 
 
-def six_n_plus_two(depth: int) -> int:
-    """Return the depth; raise a ValueError where three equal groups of pairs do not make it."""
-    if depth % 6 != 2:
-        raise ValueError("allowed are 6 n + 2, for example 8, 14, 20, 32, 44, 56 and 110")
-    return depth
-
-
 class ResNet(Section):
     name: Literal["resnet"]
-    # Keras goes through a network by recursion, which ends at a thousand layers of all kinds.
-    depth: Annotated[
-        int,
-        Field(ge=8, le=200, json_schema_extra={"enum": [*range(8, 201, 6)]}),
-        AfterValidator(six_n_plus_two),
-    ] = 20
+    # 6 n + 2: three equal groups of pairs. Keras goes through a network by recursion, which ends at
+    # a thousand layers of all kinds.
+    depth: Literal[tuple(range(8, 201, 6))] = 20  # type: ignore[valid-type]
     width: Count = 16
 
     smallest_side: ClassVar[int] = 1
@@ -261,13 +268,11 @@ def part_classes(kind: str) -> dict[str, type[Section]]:
 
 def unused_keys(kind: str, value: Any) -> list[str]:
     """Return the keys of a part that only others of its kind have."""
-    classes = part_classes(kind)
-    name = value.get("name") if isinstance(value, dict) else None
-    if not isinstance(name, str) or name not in classes:
+    parts = part_classes(kind)
+    if not isinstance(value, dict) or value.get("name") not in [*parts]:
         return []
-    part = classes[name]
-    known = {key for section in classes.values() for key in section.model_fields}
-    return [key for key in value if key in known - part.model_fields.keys()]
+    known = {key for part in parts.values() for key in part.model_fields}
+    return [key for key in value if key in known - parts[value["name"]].model_fields.keys()]
 
 
 def without_keys_of_others(value: Any, info: ValidationInfo) -> Any:
@@ -321,11 +326,19 @@ class Recipe(Section):
 # --- the other stages -----------------------------------------------------------------------------
 
 
+def listed(source: Any) -> Any:
+    """Return what a source of one file stands for, a list of one."""
+    return [source] if isinstance(source, str) else source
+
+
+# Of a source.
+Files = Annotated[list[Location], Field(min_length=1)]
+Source = Annotated[Files, BeforeValidator(listed, json_schema_input_type=Location | Files)]
+
+
 class Fetch(Section):
-    # Tried in this order; a list where a source has several files.
-    sources: Annotated[
-        list[Location | Annotated[list[Location], Field(min_length=1)]], Field(min_length=1)
-    ]
+    # Tried in this order.
+    sources: Annotated[list[Source], Field(min_length=1)]
     attempts: Annotated[int, Field(ge=1, le=20)]
     stall_seconds: Annotated[float, Field(gt=0, le=600)]
     # In bytes a second, over `stall_seconds`.

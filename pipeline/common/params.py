@@ -1,19 +1,24 @@
 """Reads params.yaml, and says in one line what is wrong with it."""
 
-import difflib
 import os
-from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from pipeline.common.config import CHOICES, PARTS, Params, Section, part_classes, unused_keys
+from pipeline.common.config import CHOICES, PARTS, Params, part_classes, unused_keys
 from pipeline.common.paths import PARAMS
 from pipeline.common.shell import UserError, one_line
+
+# Where pydantic's own words, by the type of a problem, would say less.
+REASONS = {
+    "missing": "missing",
+    "string_pattern_mismatch": "allowed are letters, digits, _ and -; a dot separates keys for DVC",
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "should be a mapping"),
+}
 
 
 def read_params() -> Params:
@@ -23,9 +28,8 @@ def read_params() -> Params:
         UserError: the file is not YAML, a key is missing or unknown, or a value does not fit; the
             message names the key, the value and what is allowed.
     """
-    document = read_document()
     try:
-        return Params.model_validate(document)
+        return Params.model_validate(read_document())
     except ValidationError as error:
         # DVC has removed the results before it started the stage. An experiment has none to lose.
         is_repro = "DVC_STAGE" in os.environ and "DVC_EXP_NAME" not in os.environ
@@ -33,7 +37,7 @@ def read_params() -> Params:
         raise UserError(f"{PARAMS}: {explain(error)}{undo}") from None
 
 
-def read_document() -> dict[str, Any]:
+def read_document() -> Any:
     """Return params.yaml, unchecked."""
     try:
         text = PARAMS.read_text(encoding="utf-8")
@@ -41,11 +45,7 @@ def read_document() -> dict[str, Any]:
         raise UserError(f"{PARAMS}: missing; run in the folder that holds dvc.yaml") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{PARAMS}: not UTF-8 at byte {error.start}") from None
-    document = parse_yaml(text, PARAMS)
-    if not isinstance(document, dict):
-        allowed = ", ".join(Params.model_fields)
-        raise UserError(f"{PARAMS}: found {document!r}; allowed is a mapping of {allowed}")
-    return document
+    return parse_yaml(text, PARAMS)
 
 
 def parse_yaml(text: str, name: str | Path) -> Any:
@@ -78,72 +78,25 @@ def name_unused_keys(recipe: str) -> None:
 
 
 def explain(error: ValidationError) -> str:
-    """Put the first problem that pydantic found, and the keys of the others, into one line."""
-    problems: dict[tuple[str, ...], str] = {}
-    for problem in error.errors(include_url=False):
-        keys, section = follow(problem)
-        problems.setdefault(keys, describe(".".join(keys), section, problem))
-    # Of a value that is none of several types, what is wrong inside of it says most.
-    first, *others = [
-        keys for keys in problems if not any(o[: len(keys)] == keys != o for o in problems)
+    """Put the first problem that pydantic found, and the number of others, into one line."""
+    problem, *others = error.errors(include_url=False)
+    # After the key of a part, pydantic names the class by which it judged; `[key]` is no key.
+    steps = ["", *map(str, problem["loc"])]
+    keys = [
+        step
+        for before, step in pairwise(steps)
+        if step != "[key]" and not (before in CHOICES and step in part_classes(before))
     ]
-    more = one_line(", ".join(map(".".join, others)))
-    return f"{problems[first]} (and {len(others)} more: {more})" if others else problems[first]
-
-
-def follow(problem: ErrorDetails) -> tuple[tuple[str, ...], Iterable[str]]:
-    """Return the keys that lead to a problem in the file, and those allowed beside the last."""
-    keys: list[str] = []
-    allowed: Iterable[str] = ()
-    schema: Any = Params
-    for step in problem["loc"]:
-        if step == "[key]" and problem["type"].startswith("string_"):
-            # It is the key before that is wrong.
-            break
-        if isinstance(schema, str):
-            # Pydantic names the part by which it judged; in the file, that is no key.
-            schema = part_classes(schema)[str(step)]
-        elif isinstance(schema, type) and issubclass(schema, Section):
-            keys.append(str(step))
-            allowed = schema.model_fields
-            field = schema.model_fields.get(str(step))
-            schema = step if step in CHOICES else field and field.annotation
-        elif get_origin(schema) is dict:
-            keys.append(str(step))
-            schema = get_args(schema)[1]
-        elif isinstance(step, int):
-            keys.append(str(step))
-    return tuple(keys), allowed
-
-
-def describe(key: str, allowed: Iterable[str], problem: ErrorDetails) -> str:
-    """Say what is wrong with the value of a key, and what is allowed."""
-    where, given = one_line(key), problem["input"]
-    match problem["type"]:
-        case "missing":
-            return f"{where}: missing"
-        case "union_tag_not_found":
-            return f"{where}.name: missing"
-        case "union_tag_invalid":
-            tags = problem["ctx"]["expected_tags"]
-            return f"{where}.name = {given['name']!r}: allowed are {tags}"
-        case "extra_forbidden":
-            reason = unknown(problem["loc"][-1], allowed)
-        case "model_type" | "model_attributes_type" | "dict_type":
-            reason = "should be a mapping"
-        case "string_pattern_mismatch":
-            reason = "allowed are letters, digits, _ and -; a dot separates keys for DVC"
-        case "value_error" if isinstance(given, dict):
-            # What two values of a section have to do with each other names them itself.
-            reason = problem["msg"].removeprefix("Value error, ")
-            return f"{where}.{reason}" if key else reason
-        case _:
-            reason = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"{where} = {given!r}: {reason}"
-
-
-def unknown(key: object, allowed: Iterable[str]) -> str:
-    """Say that there is no such key, which one may have been meant, and which there are."""
-    meant = difflib.get_close_matches(str(key), allowed, n=1)
-    hint = f"did you mean {meant[0]}? " if meant else ""
-    return f"unknown key; {hint}allowed are {', '.join(allowed)}"
+    given = problem["input"]
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    reason = REASONS.get(problem["type"], message)
+    if problem["type"].startswith("union_tag_"):
+        reason = f"allowed are {', '.join(part_classes(keys[-1]))}"
+        given, keys = given.get("name"), [*keys, "name"]
+    place = ".".join(map(one_line, keys))
+    if not isinstance(given, dict):
+        told = f"{place} = {given!r}: {reason}"
+    else:
+        # What config.py itself says of a section begins with the key.
+        told = f"{place}{'.' if problem['type'] == 'value_error' else ': '}{reason}"
+    return told.lstrip(" =.:") + (f" (and {len(others)} more)" if others else "")
