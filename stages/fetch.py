@@ -4,9 +4,7 @@ Whatever the source and its encoding, what counts is the content: each batch fil
 pinned SHA-256, so no mirror needs to be trusted. See docs/data.md.
 """
 
-import contextlib
 import hashlib
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -15,35 +13,33 @@ from urllib.request import url2pathname
 
 from pipeline.common.config import Fetch
 from pipeline.common.params import read_params
-from pipeline.common.paths import DATA, DOWNLOADS, PARAMS, RAW
+from pipeline.common.paths import DOWNLOADS, PARAMS, RAW
 from pipeline.common.shell import UserError, check_room, one_line, run_stage, write_atomically
 from pipeline.data import cifar10
 from pipeline.data.archives import batches
 from pipeline.data.download import SourceError, StallError, download, pack
 
-# What a download's folder is named by; anything else in data/downloads is the user's.
-OURS = ".unfinished-"
-
 
 def main() -> None:
     params = read_params()
-    limits = params.fetch
-    if params.dataset.name != "cifar10":
-        publish({})
-        print(f"nothing to fetch: dataset.name = {params.dataset.name}")
-        return
-    DOWNLOADS.mkdir(parents=True, exist_ok=True)
-    try:
+    files: dict[str, bytes] = {}
+    told = f"nothing to fetch: dataset.name = {params.dataset.name}"
+    if params.dataset.name == "cifar10":
+        DOWNLOADS.mkdir(parents=True, exist_ok=True)
         # Better known before a download than after it.
         check_room(RAW, cifar10.BATCH_BYTES * len(cifar10.SHA256))
-        publish(from_sources(limits) | {cifar10.META_FILE: cifar10.META.encode()})
-        for folder in DOWNLOADS.glob(f"{OURS}*"):
-            shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        # Only where nothing is left in it.
-        with contextlib.suppress(OSError):
-            DOWNLOADS.rmdir()
-    print(f"{len(cifar10.SHA256)} batch files verified in {RAW}")
+        files = from_sources(params.fetch) | {cifar10.META_FILE: cifar10.META.encode()}
+        told = f"{len(cifar10.SHA256)} batch files verified in {RAW}"
+    # Beside the old ones first, which stay where a write fails.
+    new = DOWNLOADS / "raw"
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    for name, content in files.items():
+        write_atomically(new / name, content)
+    shutil.rmtree(RAW, ignore_errors=True)
+    new.rename(RAW)
+    shutil.rmtree(DOWNLOADS, ignore_errors=True)
+    print(told)
 
 
 def from_sources(limits: Fetch) -> dict[str, bytes]:
@@ -51,7 +47,7 @@ def from_sources(limits: Fetch) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     tried = ""
     for source in limits.sources:
-        for location in [source] if isinstance(source, str) else source:
+        for location in source:
             shown = one_line(location)
             print(f"fetching {shown}", flush=True)
             reason = collect(location, limits, found)
@@ -71,7 +67,7 @@ def from_sources(limits: Fetch) -> dict[str, bytes]:
 
 def collect(location: str, limits: Fetch, found: dict[str, bytes]) -> str:
     """Add to `found` the batch files at `location`; return why it does not deliver, or nothing."""
-    folder = DOWNLOADS / f"{OURS}{hashlib.sha256(location.encode()).hexdigest()[:16]}"
+    folder = DOWNLOADS / hashlib.sha256(location.encode()).hexdigest()[:16]
     reason = ""
     try:
         names = []
@@ -107,21 +103,6 @@ def bring(location: str, folder: Path, limits: Fetch) -> Path:
     if not path.exists():
         raise SourceError("no such file or folder, nor an http(s), file or npm location")
     return path
-
-
-def publish(files: dict[str, bytes]) -> None:
-    """Let data/raw hold these files and nothing else."""
-    staging = DATA / ".unfinished-raw"
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        (staging / "new").mkdir(parents=True)
-        for name, content in files.items():
-            write_atomically(staging / "new" / name, content)
-        if os.path.lexists(RAW):
-            RAW.rename(staging / "old")
-        (staging / "new").rename(RAW)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def test_small_folder_for_temporary_files(project: Path, program: str) -> None:
 
 @pytest.mark.parametrize(
     ("stage", "folder", "names"),
-    [("fetch", "data", "data/downloads"), ("train", "models", "models/")],
+    [("fetch", "data", "data/.unfinished-downloads"), ("train", "models", "models/")],
 )
 def test_read_only_folder(project: Path, stage: str, folder: str, names: str) -> None:
     result = run_on(READ_ONLY.format(folder=folder), f"stages.{stage}", project, folder)

@@ -46,7 +46,7 @@ def assert_published(folder: Path) -> None:
 
 def test_a_killed_download_is_resumed(tmp_path: Path, raw: Path) -> None:
     content = tar({path.name: path.read_bytes() for path in raw.iterdir()})
-    whole = {"ETag": '"a"', "Content-Length": str(len(content))}
+    whole = {"Content-Length": str(len(content))}
     with serving() as server:
         server.answers = [Answer(content[:SENT], headers=whole, silent=True)]
         prepare(tmp_path, f"{server.url}/cifar-10-binary.tar.gz")
@@ -60,7 +60,6 @@ def test_a_killed_download_is_resumed(tmp_path: Path, raw: Path) -> None:
         server.answers = [Answer(content[SENT:], 206)]
         succeed("fetch", tmp_path)
     assert server.asked("Range") == [None, f"bytes={SENT}-"]
-    assert server.asked("If-Range") == [None, '"a"']
     assert_published(tmp_path)
     succeed("preprocess", tmp_path)
     assert digests(tmp_path / "data/processed", "*.npy") == PROCESSED

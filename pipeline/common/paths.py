@@ -6,7 +6,7 @@ PARAMS = Path("params.yaml")
 
 DATA = Path("data")
 # Not an out: an unfinished download survives here, so that the next run resumes it.
-DOWNLOADS = DATA / "downloads"
+DOWNLOADS = DATA / ".unfinished-downloads"
 RAW = DATA / "raw"
 PROCESSED = DATA / "processed"
 DATASET = PROCESSED / "dataset.json"

@@ -49,8 +49,6 @@ def batches(path: Path) -> Iterator[bytes]:
             yield from tar_batches(io.BytesIO(content))
         elif head[257:262] == b"ustar":
             yield from tar_batches(file)
-        elif path.stat().st_size == cifar10.BATCH_BYTES:
-            yield file.read()
         else:
             raise SourceError(f"neither tar nor Parquet; it begins with {head[:16]!r}")
 
@@ -90,14 +88,12 @@ def parquet_batches(file: IO[bytes]) -> Iterator[bytes]:
     table = pyarrow.parquet.ParquetFile(file)
     groups = [table.metadata.row_group(index) for index in range(table.num_row_groups)]
     refuse_above_limit(sum(group.total_byte_size for group in groups))
-    images, labels = [], []
-    for rows in table.iter_batches(columns=["img", "label"]):
-        for image, label in zip(rows.column("img"), rows.column("label"), strict=True):
-            images.append(decode_png(image["bytes"].as_py(), (cifar10.SIDE, cifar10.SIDE), "img"))
-            labels.append(label.as_py())
-            if len(images) == cifar10.RECORDS:
-                yield cifar10.encode(np.array(images), np.array(labels, np.uint8))
-                images, labels = [], []
+    size = (cifar10.SIDE, cifar10.SIDE)
+    # Across the groups; what is left at the end is no batch file.
+    for rows in table.iter_batches(cifar10.RECORDS, columns=["img", "label"]):
+        if len(rows) == cifar10.RECORDS:
+            images = [decode_png(image["bytes"], size, "img") for image in rows["img"].to_pylist()]
+            yield cifar10.encode(np.array(images), rows["label"].to_numpy())
 
 
 def decode_png(content: bytes, size: tuple[int, int], name: str) -> np.ndarray:

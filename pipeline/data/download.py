@@ -14,7 +14,7 @@ import urllib3
 from tqdm import tqdm
 
 from pipeline.common.config import Fetch
-from pipeline.common.shell import UserError, check_room, one_line
+from pipeline.common.shell import check_room, one_line
 
 # Whatever the user's settings of npm are: nothing of the package is run, it does arrive, and what
 # npm complains of can be shown in one line.
@@ -39,13 +39,13 @@ class Transfer(tqdm):
             desc=name, total=total, initial=done, unit="B", unit_scale=True, disable=None
         )
         self.limits, self.done, self.window = limits, done, (time.monotonic(), done)
-        self.refuse_above_maximum(total or 0)
 
     def reach(self, done: int) -> None:
         """Take note that `done` bytes are here; raise where these are too many, or came slowly."""
         self.update(done - self.done)
         self.done = done
-        self.refuse_above_maximum(done)
+        if max(done, self.total or 0) > self.limits.maximum_bytes:
+            raise SourceError(f"larger than fetch.maximum_bytes = {self.limits.maximum_bytes}")
         now = time.monotonic()
         start, before = self.window
         if now - start >= self.limits.stall_seconds:
@@ -54,10 +54,6 @@ class Transfer(tqdm):
                 below = f"below fetch.minimum_rate = {self.limits.minimum_rate}"
                 raise StallError(f"stalled: {rate:.0f} bytes/s over {now - start:.0f} s, {below}")
             self.window = now, done
-
-    def refuse_above_maximum(self, size: int) -> None:
-        if size > self.limits.maximum_bytes:
-            raise SourceError(f"larger than fetch.maximum_bytes = {self.limits.maximum_bytes}")
 
 
 def download(url: str, folder: Path, limits: Fetch) -> Path:
@@ -68,55 +64,42 @@ def download(url: str, folder: Path, limits: Fetch) -> Path:
         StallError: no attempt came to its end.
         UserError: there is no room for it.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     reason = ""
     for attempt in range(limits.attempts):
         time.sleep(min(2**attempt / 2, 10) if attempt else 0)
         try:
-            return transfer(url, folder, limits)
+            return transfer(url, folder / "part", limits)
         except (StallError, requests.RequestException, urllib3.exceptions.HTTPError) as error:
             reason = cause(error)
     raise StallError(f"{reason} (attempts: {limits.attempts})")
 
 
-def transfer(url: str, folder: Path, limits: Fetch) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    part, validator = folder / "part", folder / "validator"
-    tag = validator.read_text() if validator.exists() else ""
-    start = part.stat().st_size if part.exists() and tag else 0
-    # If-Range: where the file on the server is another by now, it comes whole (RFC 9110, 13.1.5).
-    resume = {"Range": f"bytes={start}-", "If-Range": tag} if start else {}
-    headers = {"Accept-Encoding": "identity", **resume}
+def transfer(url: str, part: Path, limits: Fetch) -> Path:
+    # Were the file on the server another by now, its SHA-256 would tell.
+    start = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     with requests.get(url, headers=headers, stream=True, timeout=limits.stall_seconds) as response:
-        status, sent = response.status_code, response.headers
+        status = response.status_code
         if status == 416 and start:
             # A run was killed after the last byte.
-            if sent.get("Content-Range") == f"bytes */{start}":
-                return part
-            part.unlink()
-            raise StallError("the server has less than what was downloaded before")
+            return part
         if status >= 400:
             for_good = status < 500 and status not in (408, 429)
             raise (SourceError if for_good else StallError)(f"HTTP {status} {response.reason}")
         start = start if status == 206 else 0
-        length = sent.get("Content-Length", "")
+        length = response.headers.get("Content-Length", "")
         total = start + int(length) if length.isdigit() else None
-        try:
-            with (
-                Transfer(url.rsplit("/")[-1], limits, total, start) as bar,
-                part.open("ab" if start else "wb") as file,
-            ):
-                check_room(part, (total or start) - start)
-                if not start:
-                    # A weak ETag does not vouch for single bytes.
-                    tag, date = sent.get("ETag", ""), sent.get("Last-Modified", "")
-                    validator.write_text(tag if tag.startswith('"') else date)
-                # read1 returns what has arrived; read would wait for a whole chunk.
-                while chunk := response.raw.read1(1 << 18):
-                    file.write(chunk)
-                    bar.reach(bar.done + len(chunk))
-        except OSError as error:
-            # The disk's: those of the connection are urllib3's.
-            raise UserError(f"{part}: {error.strerror}") from None
+        with (
+            Transfer(url.rsplit("/")[-1], limits, total, start) as bar,
+            part.open("ab" if start else "wb") as file,
+        ):
+            bar.reach(start)
+            check_room(part, (total or start) - start)
+            # read1 returns what has arrived; read would wait for a whole chunk.
+            while chunk := response.raw.read1(1 << 18):
+                file.write(chunk)
+                bar.reach(bar.done + len(chunk))
     return part
 
 
@@ -132,16 +115,15 @@ def pack(package: str, folder: Path, limits: Fetch) -> Path:
     """Bring the archive of `package` (name@version) by npm itself, so that its settings hold.
 
     Raises:
-        SourceError: npm is not installed, fails, stalls, or brings too much.
-        UserError: there is no room for it.
+        SourceError: npm is not installed, fails, or brings too much.
+        StallError: it stalls.
     """
     if shutil.which("npm") is None:
         raise SourceError("npm is not installed")
     shutil.rmtree(folder, ignore_errors=True)
-    arrived = folder / "arrived"
-    arrived.mkdir(parents=True)
+    folder.mkdir(parents=True)
     # A cache of its own makes the growing download visible, which npm does not report.
-    command = [*NPM.split(), f"--pack-destination={arrived}", f"--cache={folder / 'cache'}"]
+    command = [*NPM.split(), f"--pack-destination={folder}", f"--cache={folder / 'cache'}"]
     command += [f"--fetch-retries={limits.attempts - 1}", "--", package]
     npm = subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
@@ -152,15 +134,10 @@ def pack(package: str, folder: Path, limits: Fetch) -> Path:
                 with contextlib.suppress(FileNotFoundError):
                     size = sum(path.stat().st_size for path in folder.rglob("*"))
                     bar.reach(max(bar.done, size))
-    except StallError as error:
-        raise SourceError(str(error)) from None
     finally:
         npm.kill()
         _, complaints = npm.communicate()
-    if npm.returncode and "ENOSPC" in complaints:
-        shutil.rmtree(folder)
-        raise UserError(f"{folder.parent}: npm has found no space left on its disk")
-    archives = [*arrived.iterdir()]
+    archives = [*folder.glob("*.tgz")]
     if npm.returncode or not archives:
         lines = complaints.strip().splitlines() or [f"no archive, exit code {npm.returncode}"]
         raise SourceError(" ".join(line.removeprefix("npm error ").strip() for line in lines[:2]))

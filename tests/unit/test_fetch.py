@@ -66,11 +66,11 @@ def test_what_was_delivered_counts_whatever_follows(params: Params, capsys: Capt
     Path("part.parquet").write_bytes(parquet(NAMES[1]))
     make("bad.tar", NAMES[0], NAMES[2], bad=bytes(4 * 3073))
     make("last.tar", *NAMES[3:5])
-    Path("single").write_bytes(BATCHES[NAMES[5]])
-    fetch(params, "part.parquet", ["bad.tar", "never"], ["last.tar", "single"], "never")
+    make("test.tar", NAMES[5])
+    fetch(params, "part.parquet", ["bad.tar", "never"], ["last.tar", "test.tar"], "never")
     assert in_data() == PUBLISHED
     out, err = capsys.readouterr()
-    assert out.split()[1:8:2] == ["part.parquet", "bad.tar", "last.tar", "single"]
+    assert out.split()[1:8:2] == ["part.parquet", "bad.tar", "last.tar", "test.tar"]
     assert err == "failed: bad.tar: 1 batch files are not the published ones (SHA-256 differs)\n"
 
 
@@ -103,7 +103,7 @@ def test_every_way_to_fail_takes_a_line_and_leads_to_the_next_source(
 def test_data_raw_is_replaced_whole_and_only_by_what_is_good(params: Params) -> None:
     before = {"raw/folder/stray": b"x", f"raw/{NAMES[0]}": b"of before", "own": b"the user's"}
     # What a run that was killed has left.
-    before |= {".unfinished-raw/old/x": b"", f".unfinished-raw/new/{NAMES[0]}": b""}
+    before |= {f".unfinished-downloads/raw/{NAMES[0]}": b""}
     for name, content in before.items():
         Path("data", name).parent.mkdir(parents=True, exist_ok=True)
         Path("data", name).write_bytes(content)
@@ -116,28 +116,20 @@ def test_data_raw_is_replaced_whole_and_only_by_what_is_good(params: Params) -> 
     assert {path.name for path in Path("data").iterdir()} == {"raw", "own"}
 
 
-def test_downloads_go_once_read_and_the_users_files_stay(params: Params, server: Server) -> None:
-    """Also beside them, on whatever disk that folder is."""
-    names = ["cifar-10-binary.tar.gz", "npm-notes", "own.part", "unpacked"]
-    Path("data").mkdir()
-    Path("elsewhere/unpacked").mkdir(parents=True)
-    Path("data/downloads").symlink_to("../elsewhere")
-    for name in names[:3]:
-        Path("elsewhere", name).write_bytes(ALL)
-    whole = {"ETag": '"a"', "Content-Length": str(len(ALL))}
+def test_downloads_go_once_read(params: Params, server: Server) -> None:
+    whole = {"Content-Length": str(len(ALL))}
     server.answers = [Answer(ALL[:20_000], headers=whole), Answer(ALL[20_000:], 206)]
     url = f"{server.url}/a.tar"
     failure(params, url)
     # Unfinished; the next run resumes it.
-    assert len([*Path("elsewhere").iterdir()]) == len(names) + 1
     fetch(params, "absent", url)
     assert server.asked("Range") == [None, "bytes=20000-"]
-    # A bad one must not be resumed, and an unfinished one is of no use once all is here.
-    server.answers = [Answer(b"bad", headers={"ETag": '"a"'}), Answer(ALL[:9], headers=whole)]
+    # A bad one must not be resumed.
+    server.answers = [Answer(b"bad"), Answer(ALL, headers=whole)]
     failure(params, url)
-    assert sorted(os.listdir("elsewhere")) == names
-    fetch(params, f"{server.url}/other", "data/downloads/cifar-10-binary.tar.gz")
-    assert sorted(os.listdir("elsewhere")) == names
+    fetch(params, url)
+    assert server.asked("Range")[2:] == [None, None]
+    assert os.listdir("data") == ["raw"]
 
 
 def test_a_full_disk_ends_the_stage_and_leaves_what_was_there(
@@ -155,5 +147,4 @@ def test_a_full_disk_ends_the_stage_and_leaves_what_was_there(
     monkeypatch.setattr("stages.fetch.write_atomically", Mock(side_effect=NO_SPACE))
     with pytest.raises(OSError, match="No space left on device"):
         fetch(params, "a.tar")
-    assert in_data() == PUBLISHED
-    assert os.listdir("data") == ["raw"]
+    assert PUBLISHED.items() <= in_data().items()
