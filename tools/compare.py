@@ -9,13 +9,13 @@ others as committed.
 """
 
 import argparse
+import io
 import json
 import math
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ from scipy.stats import binomtest, t
 from pipeline.common.params import parse_yaml
 from pipeline.common.paths import PARAMS, PREDICTIONS
 from pipeline.common.shell import UserError, one_line, run
-from pipeline.common.tables import parse_table
+from pipeline.common.tables import read_table
 from pipeline.evaluation.metrics import accuracy_with_interval
 from tools.experiments import TESTED_BY, Training, at, outdated, trainings
 
@@ -38,33 +38,22 @@ PAIRS = 6  # At least; the interval of fewer misses too often.
 LIMIT = 12  # Of seeds, with --until-sure.
 
 
-@dataclass(frozen=True)
-class Setting:
-    """Trainings that differ by the seed alone."""
-
-    seeds: list[Any]
-    right: pd.DataFrame  # Whether it is right, bool: a test image a row, a training a column.
-
-
-class Verdict(NamedTuple):
-    """Which setting is better, in words, and the interval of how much the second one is."""
-
-    told: str
-    low: float
-    high: float
+# Trainings that differ by the seed alone: whether each is right, bool. A row is a test image, a
+# column a training, named by its seed.
+Setting = pd.DataFrame
 
 
 def setting(text: str, known: list[Training], seeds_below: float = math.inf) -> Setting:
     """Return what a revision, several, or KEY=VALUE of the known trainings stands for."""
     names = of_value(text, known, seeds_below) if "=" in text else text.split(",")
-    # In the order of the seeds, to which pairs belong.
-    found = sorted(map(right, names), key=lambda each: (str(type(each[0])), each[0]))
+    # In one order of the seeds, to which pairs belong.
+    found = sorted(map(right, names), key=lambda each: str(each[0]))
     seeds, columns = zip(*found, strict=True)
     if not all(columns[0].index.equals(column.index) for column in columns):
         raise UserError(f"{text}: their test images differ")
     if len(set(seeds)) < len(seeds):
         raise UserError(f"{text}: seeds {', '.join(map(str, seeds))}; each should be another one")
-    return Setting([*seeds], pd.concat(columns, axis=1))
+    return pd.concat(dict(found), axis=1)
 
 
 def value_of(text: str, params: dict[str, Any]) -> tuple[str, Any]:
@@ -85,29 +74,27 @@ def value_of(text: str, params: dict[str, Any]) -> tuple[str, Any]:
 
 def of_value(text: str, known: list[Training], seeds_below: float) -> list[str]:
     """Return the trainings of the last commit, which is the first, with a value; one a seed."""
-    committed, *derived = known
-    key, wanted = value_of(text, committed.params)
-    others = {**committed.params, key: None, "seed": None}
-    found = {}
+    key, value = value_of(text, known[0].params)
+    wanted = {**known[0].params, key: value, "seed": None}
     # A commit's own training is taken where no experiment has its seed.
-    for each in (committed, *derived):
-        seed, value = each.params.get("seed"), each.params.get(key)
+    found = {
+        each.params["seed"]: each
+        for each in known
+        if {**each.params, "seed": None} == wanted and each.params["seed"] < seeds_below
         # In Python, 1 is True.
-        is_same = value == wanted and isinstance(value, bool) == isinstance(wanted, bool)
-        is_result = not each.state and each.name != "workspace" and TESTED_BY in each.metrics
-        is_near = {**each.params, key: None, "seed": None} == others
-        if is_same and is_result and is_near and isinstance(seed, int) and seed < seeds_below:
-            found[seed] = each
+        if isinstance(each.params[key], bool) == isinstance(value, bool)
+        if not each.state and each.name != "workspace" and TESTED_BY in each.metrics
+    }
     if not found:
         how = shlex.join(["dvc", "exp", "run", "-S", text])
         raise UserError(
             f"{text}: no tested training of the last commit has it, with all other parameters as "
             f"committed; `{how}` makes one"
         )
+    names = [each.name for each in found.values()]
     if len({json.dumps(each.code, sort_keys=True) for each in found.values()}) > 1:
-        names = ", ".join(each.name for each in found.values())
-        raise UserError(f"{text}: {names} ran different code; name those to compare")
-    return [each.name for each in found.values()]
+        raise UserError(f"{text}: {', '.join(names)} ran different code; name those to compare")
+    return names
 
 
 def right(revision: str) -> tuple[Any, pd.Series]:
@@ -136,18 +123,18 @@ def right(revision: str) -> tuple[Any, pd.Series]:
             f"{name}: missing, or of another model than the one trained there; to test that one, "
             f"run {apply}`dvc repro`, or the experiment without naming a stage"
         )
-    table = parse_table(text, name, COLUMNS)
+    table = read_table(io.StringIO(text), COLUMNS, name=name)
     table["right"] = table["actual"] == table["predicted"]
     return at(params, "seed"), table.set_index(["index", "actual"])["right"]
 
 
 def summary(of: Setting) -> str:
     """Return the accuracy: of one training with Wilson's interval, else the mean, from and to."""
-    accuracies = of.right.mean()
+    accuracies = of.mean()
     if len(accuracies) > 1:
         ends = f"{accuracies.min():.2%} to {accuracies.max():.2%}"
         return f"{accuracies.mean():.2%}, {len(accuracies)} seeds, {ends}"
-    found = accuracy_with_interval(of.right.iloc[:, 0].to_numpy())
+    found = accuracy_with_interval(of.iloc[:, 0].to_numpy())
     return "{accuracy:.2%}, 95 % interval {accuracy_low:.2%} to {accuracy_high:.2%}".format(**found)
 
 
@@ -227,14 +214,16 @@ def difference_of_settings(
     return middle, middle - half, middle + half
 
 
-def verdict(names: tuple[str, str], both: tuple[Setting, Setting], level: float) -> Verdict:
-    """Say which of two settings is better, as far as their trainings show it."""
+def verdict(
+    names: tuple[str, str], both: tuple[Setting, Setting], level: float
+) -> tuple[str, float, float]:
+    """Say which of two settings is better, and return the interval of how much the second is."""
     first, second = both
-    paired = first.seeds == second.seeds and len(first.seeds) >= PAIRS
+    paired = first.columns.equals(second.columns) and len(first.columns) >= PAIRS
     middle, low, high = difference_of_settings(
-        first.right.to_numpy().T, second.right.to_numpy().T, paired, level
+        first.to_numpy().T, second.to_numpy().T, paired, level
     )
-    counts = sorted({len(first.seeds), len(second.seeds)})
+    counts = sorted({len(first.columns), len(second.columns)})
     seeds = f"{counts[0]} seeds each" if len(counts) == 1 else "{} and {} seeds".format(*counts)
     each = "" if level == LEVEL else " at each look, 95 % in all"
     ends = f"{100 * (1 - level):.4g} % interval {signed(low)} to {signed(high)}{each}, {seeds}"
@@ -243,7 +232,7 @@ def verdict(names: tuple[str, str], both: tuple[Setting, Setting], level: float)
     else:
         better = names[1] if low > 0 else names[0]
         told = f"{better} is better by {100 * abs(middle):.2f} points, {ends}"
-    return Verdict(told, low, high)
+    return told, low, high
 
 
 def until_sure(names: tuple[str, str], points: float = 0.0, limit: int = LIMIT) -> None:
@@ -277,11 +266,11 @@ def until_sure(names: tuple[str, str], points: float = 0.0, limit: int = LIMIT) 
             sys.exit(code)
         known = trainings()
         both = setting(names[0], known, seeds.stop), setting(names[1], known, seeds.stop)
-        found = verdict(names, both, LEVEL / looks)
-        print(found.told, flush=True)
-        if not found.low <= 0 <= found.high:
+        told, low, high = verdict(names, both, LEVEL / looks)
+        print(told, flush=True)
+        if not low <= 0 <= high:
             return
-        if -points < 100 * found.low <= 100 * found.high < points:
+        if -points < 100 * low <= 100 * high < points:
             print(f"the difference is less than {points:g} points")
             return
     print(f"not sure after {limit} seeds each")
@@ -312,12 +301,12 @@ def main() -> None:
         raise UserError(f"--{' and --'.join(given)}: allowed with --until-sure only")
     known = trainings() if any("=" in name for name in names) else []
     first, second = (setting(name, known) for name in names)
-    if not first.right.index.equals(second.right.index):
+    if not first.index.equals(second.index):
         raise UserError(
-            f"{PREDICTIONS}: {len(first.right)} and {len(second.right)} test images; the same are "
-            "needed, by index and class"
+            f"{PREDICTIONS}: {len(first)} and {len(second)} test images; the same are needed, by "
+            "index and class"
         )
-    counts = len(first.seeds), len(second.seeds)
+    counts = len(first.columns), len(second.columns)
     if counts != (1, 1) and min(counts) < SEEDS_AT_ONCE:
         raise UserError(
             f"{names[0]}, {names[1]}: {counts[0]} and {counts[1]} trainings; allowed are one each, "
@@ -327,9 +316,9 @@ def main() -> None:
     for name, each in zip(names, (first, second), strict=True):
         print(f"{name:{width}}  {summary(each)}")
     if counts == (1, 1):
-        print("\n".join(difference(first.right.iloc[:, 0], second.right.iloc[:, 0])))
+        print("\n".join(difference(first.iloc[:, 0], second.iloc[:, 0])))
     else:
-        print(verdict(names, (first, second), LEVEL).told)
+        print(verdict(names, (first, second), LEVEL)[0])
 
 
 if __name__ == "__main__":

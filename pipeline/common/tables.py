@@ -1,10 +1,8 @@
 """The tables in plots/, as CSV: read whole or refused, since Git merges and people edit them."""
 
-import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
@@ -13,28 +11,18 @@ from pipeline.common.shell import UserError, one_line
 
 
 def read_table(
-    path: Path, columns: Mapping[str, Any], optional: Mapping[str, Any] | None = None
+    source: Path | IO[str],
+    columns: Mapping[str, Any],
+    optional: Mapping[str, Any] | None = None,
+    name: str = "",
 ) -> pd.DataFrame:
-    """Read a CSV file; see `parse_table`. Columns that are optional may be missing."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: missing; `dvc repro` makes it") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}") from None
-    return parse_table(text, str(path), columns, optional)
-
-
-def parse_table(
-    text: str, name: str, columns: Mapping[str, Any], optional: Mapping[str, Any] | None = None
-) -> pd.DataFrame:
-    """Return the table that `text` is as CSV.
+    """Return the table in a CSV file.
 
     Args:
-        text: the content of a file.
-        name: of the file, for errors.
+        source: the file.
         columns: those that must be there, and the type of their values, as in config.py.
         optional: those that may be there, likewise.
+        name: of the file, for errors; that of its path.
 
     Returns:
         these columns and no others.
@@ -43,31 +31,29 @@ def parse_table(
         UserError: it is no table, has no rows, lacks a column, or a value is not allowed; the
             message names the line, the column and what is allowed.
     """
+    name = name or f"{source}"
     try:
-        header, *rows = csv.reader(io.StringIO(text), strict=True)
-    except ValueError:
-        raise UserError(f"{name}: empty") from None
-    except csv.Error as error:
+        # As texts: a class may be called 1 or nan.
+        found = pd.read_csv(source, dtype=str, keep_default_na=False, skip_blank_lines=False)
+    except FileNotFoundError:
+        raise UserError(f"{name}: missing; `dvc repro` makes it") from None
+    # Of pandas, and of what is not UTF-8.
+    except ValueError as error:
         raise UserError(f"{name}: not a readable CSV file: {one_line(error)}") from None
     for column in columns:
-        if column not in header:
-            found = one_line(", ".join(header))
-            raise UserError(f"{name}: no column {column}; found {found}")
-    # The header is line 1.
-    for line, row in enumerate(rows, start=2):
-        if len(row) != len(header):
-            given = ",".join(row)
-            raise UserError(f"{name}: line {line}: {given!r}; allowed are {len(header)} fields")
-    if not rows:
+        if column not in found:
+            given = one_line(", ".join(found.columns))
+            raise UserError(f"{name}: no column {column}; found {given}")
+    if found.empty:
         raise UserError(f"{name}: no rows")
     table = pd.DataFrame()
     for column, kind in {**columns, **(optional or {})}.items():
-        if column in header:
-            values = [row[header.index(column)] for row in rows]
+        if column in found:
             try:
-                table[column] = TypeAdapter(list[kind]).validate_python(values)  # type: ignore[valid-type]
+                table[column] = TypeAdapter(list[kind]).validate_python(found[column].tolist())  # type: ignore[valid-type]
             except ValidationError as error:
                 problem, *_ = error.errors()
+                # The header is line 1.
                 where = f"line {int(problem['loc'][0]) + 2}, column {column}"
                 says = problem["msg"].removeprefix("Input ")
                 raise UserError(f"{name}: {where}: {problem['input']!r}: {says}") from None
