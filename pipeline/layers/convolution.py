@@ -35,25 +35,13 @@ Gradients = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 class FastConv2D(keras.layers.Conv2D):
-    """Keras's 3 x 3 convolution with zero padding, faster on a CPU.
-
-    It has the weights and the configuration of its base class (`pipeline.layers.stock`).
-    """
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the weights.
-
-        Raises:
-            ValueError: the kernel is not 3 x 3, or padding, strides, dilation or groups are others
-                than "same", 1, 1 and 1.
-        """
-        ones = {self.strides, self.dilation_rate, (self.groups, 1)} == {(1, 1)}
-        if self.kernel_size != (KERNEL, KERNEL) or self.padding != "same" or not ones:
-            raise ValueError(f"{self.name}: only 3 x 3, padding same, strides 1, no groups")
-        super().build(input_shape)
+    """Keras's convolution, faster on a CPU where it is 3 x 3, zero padded, of every pixel."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Convolve (n, height, width, channels) to (n, height, width, filters)."""
+        ones = {self.strides, self.dilation_rate, (self.groups, 1)} == {(1, 1)}
+        if self.kernel_size != (KERNEL, KERNEL) or self.padding != "same" or not ones:
+            return super().call(inputs)
         if self.compute_dtype == "bfloat16":
             convolution = direct_convolution
         elif inputs.shape[-1] * self.filters >= FEWEST_WEIGHTS:

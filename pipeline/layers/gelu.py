@@ -39,25 +39,17 @@ SLOPE = coefficients(lambda x: ndtr(x) + x * np.exp(-(x**2) / 2) / np.sqrt(2 * n
 
 
 class CompiledGelu(keras.layers.Activation):
-    """Keras's GELU, x times the normal distribution's share below x: arXiv 1606.08415.
-
-    It has the configuration of its base class, so a trained network can be saved with the stock
-    layer in its place (`pipeline.layers.stock`).
-    """
+    """Keras's GELU, x times the normal distribution's share below x: arXiv 1606.08415."""
 
     def __init__(self, activation: str = "gelu", **settings: object):
-        """Take the settings of any layer.
-
-        Raises:
-            ValueError: the activation is another one.
-        """
-        if activation != "gelu":
-            raise ValueError(f"activation {activation!r}: only 'gelu'")
+        """Take the settings of any layer."""
         # It converts its inputs itself, in the same pass.
         super().__init__(activation, autocast=False, **settings)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Return GELU of each element, in the layer's type."""
+        """Return GELU, or what else the activation is, of each element, in the layer's type."""
+        if self.activation is not keras.activations.gelu:
+            return super().call(tf.cast(inputs, self.compute_dtype))
         return gelu(inputs, self.compute_dtype)
 
 

@@ -10,23 +10,12 @@ class CompiledMaxPooling2D(keras.layers.MaxPooling2D):
     XLA has no deterministic gradient of TensorFlow's own ("GPU MaxPool gradient ops do not yet have
     a deterministic XLA implementation"). Where several pixels of a square are equally large, they
     share the gradient here, while TensorFlow's goes to the first.
-
-    It has the configuration of its base class, so a trained network can be saved with the stock
-    layer in its place (`pipeline.layers.stock`).
     """
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Check the settings.
-
-        Raises:
-            ValueError: squares overlap, or the padding is another one than "valid".
-        """
-        if self.strides != self.pool_size or self.padding != "valid":
-            raise ValueError(f"{self.name}: only strides like the pool's size, padding valid")
-        super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Return the largest values of (n, height, width, channels)."""
+        if self.strides != self.pool_size or self.padding != "valid":
+            return super().call(inputs)
         rows, columns = self.pool_size
         _, height, width, channels = inputs.shape
         height, width = height // rows, width // columns

@@ -95,7 +95,11 @@ def test_tiles_need_the_fewest_products(side: int) -> None:
     "settings",
     [{"kernel_size": 5}, {"padding": "valid"}, {"strides": 2}, {"dilation_rate": 2}, {"groups": 2}],
 )
-def test_what_the_layer_does_not_do_is_refused(settings: dict[str, Any]) -> None:
-    layer = FastConv2D(**{"filters": 8, "kernel_size": 3, "padding": "same"} | settings)
-    with pytest.raises(ValueError, match="only 3 x 3, padding same"):
-        layer.build((None, 8, 8, 4))
+def test_what_cannot_be_faster_is_as_in_keras(settings: dict[str, Any]) -> None:
+    settings = {"filters": 80, "kernel_size": 3, "padding": "same"} | settings
+    x = np.random.default_rng(0).random((2, 8, 8, 80), np.float32)
+    layer, stock = FastConv2D(**settings), keras.layers.Conv2D(**settings)
+    expected = stock(x)
+    layer.build(x.shape)
+    layer.set_weights(stock.get_weights())
+    np.testing.assert_array_equal(layer(x), expected)
