@@ -1,7 +1,5 @@
 """The optimizers, Muon among them, and the learning rate over a training."""
 
-from typing import Any
-
 from pipeline.common import config
 from pipeline.networks import frozen_after
 
@@ -27,7 +25,7 @@ def build_optimizer(
     """
     params = recipe.optimizer
     if isinstance(params, config.Muon):
-        optimizer = build_muon(params, recipe, variables, steps)
+        optimizer = Muon(recipe, params, steps)
     else:
         settings = params.model_dump(exclude={"name", "learning_rate"}, exclude_none=True)
         schedule = build_schedule(recipe.schedule, params.learning_rate, recipe.epochs, steps)
@@ -81,32 +79,6 @@ class Warmup(LearningRateSchedule):
         return tf.where(step < self.steps, rising, self.decay(tf.maximum(step - self.steps, 0)))
 
 
-def build_muon(
-    params: config.Muon, recipe: config.Recipe, variables: list[keras.Variable], steps: int
-) -> "Muon":
-    """Return Muon for kernels, SGD for biases and for the head, the last layer's kernel."""
-    # SGD's rates are for the sum of a batch's losses, the loop's gradients for their mean.
-    batch_size = recipe.hard_examples(recipe.batch_size)
-    head = [variable.path for variable in variables if len(variable.shape) == 2][-1:]
-    sgd = {}
-    for variable in variables:
-        if variable.path in head or len(variable.shape) < 2:
-            rate = params.head_learning_rate if variable.path in head else params.bias_learning_rate
-            peak = batch_size * rate
-            epochs = frozen_after(recipe.network, variable.path)
-            epochs = recipe.epochs if epochs is None else max(1, epochs)
-            sgd[variable.path] = build_schedule(recipe.schedule, peak, epochs, steps), peak
-    return Muon(
-        build_schedule(recipe.schedule, params.kernel_learning_rate, recipe.epochs, steps),
-        params.kernel_momentum,
-        params.newton_schulz_steps,
-        sgd,
-        params.sgd_momentum,
-        params.sgd_weight_decay * batch_size,
-        global_clipnorm=params.global_clipnorm,
-    )
-
-
 # Coefficients of the quintic iteration, from the page above.
 QUINTIC = (3.4445, -4.7750, 2.0315)
 
@@ -134,86 +106,62 @@ def orthogonalized(matrix: tf.Tensor, steps: int, dtype: str = "float32") -> tf.
 
 
 class Muon(keras.optimizers.Optimizer):
-    """Takes a step of Nesterov SGD for each variable that has a rate of its own.
+    """Muon for kernels; SGD for biases and for the head, the last layer's kernel.
 
-    All others are kernels, (height, width, in, filters) or (in, filters): each is scaled to the
-    norm sqrt(filters) and takes a step of Muon. Products are of Keras's present dtype policy.
+    Kernels are (height, width, in, filters) or (in, filters): each is scaled to the norm
+    sqrt(filters) and takes a step of Muon. Both use Nesterov's form of momentum. Products are of
+    Keras's present dtype policy.
     """
 
-    def __init__(
-        self,
-        learning_rate: LearningRateSchedule,
-        momentum: float,
-        newton_schulz_steps: int,
-        sgd_schedules: dict[str, tuple[LearningRateSchedule, float]],
-        sgd_momentum: float,
-        sgd_weight_decay: float,
-        **settings: Any,
-    ):
-        """Name the rates.
-
-        Args:
-            learning_rate: of Muon.
-            momentum: of Muon, Nesterov's form.
-            newton_schulz_steps: iterations of the orthogonalization.
-            sgd_schedules: of each variable that SGD updates, by its path, with the peak rate.
-            sgd_momentum: of SGD, Nesterov's form.
-            sgd_weight_decay: share of a variable added to its step's velocity while the rate is
-                at its peak; it falls with the rate.
-            **settings: of every Keras optimizer.
-        """
-        super().__init__(learning_rate=learning_rate, **settings)
+    def __init__(self, recipe: config.Recipe, params: config.Muon, steps: int):
+        """Take what the learning rates follow from, as `build_optimizer` does."""
+        rate = build_schedule(recipe.schedule, params.kernel_learning_rate, recipe.epochs, steps)
+        super().__init__(rate, global_clipnorm=params.global_clipnorm)
+        self.recipe, self.params, self.steps = recipe, params, steps
         self.compute_dtype = keras.config.dtype_policy().compute_dtype
-        self.momentum = momentum
-        self.newton_schulz_steps = newton_schulz_steps
-        self.sgd_schedules = sgd_schedules
-        self.sgd_momentum = sgd_momentum
-        self.sgd_weight_decay = sgd_weight_decay
+        # SGD's rates are for the sum of a batch's losses, the loop's gradients for their mean.
+        self.batch_size = recipe.hard_examples(recipe.batch_size)
 
     def build(self, variables: list[keras.Variable]) -> None:
-        """Make a velocity for each variable, and note the schedule of those that SGD updates."""
+        """Make a velocity for each variable, and a schedule for each that SGD updates."""
         if self.built:
             return
         super().build(variables)
         self.velocities = self.add_optimizer_variables(variables, "velocity")
-        self.schedules = [self.sgd_schedules.get(variable.path) for variable in variables]
+        head = [variable.path for variable in variables if len(variable.shape) == 2][-1:]
+        # Of each variable, SGD's schedule and its peak; None where Muon updates it.
+        self.sgd: list[tuple[LearningRateSchedule, float] | None] = []
+        for variable in variables:
+            is_head = variable.path in head
+            if len(variable.shape) > 1 and not is_head:
+                self.sgd.append(None)
+                continue
+            params = self.params
+            rate = params.head_learning_rate if is_head else params.bias_learning_rate
+            peak = self.batch_size * rate
+            epochs = frozen_after(self.recipe.network, variable.path)
+            epochs = self.recipe.epochs if epochs is None else max(1, epochs)
+            schedule = build_schedule(self.recipe.schedule, peak, epochs, self.steps)
+            self.sgd.append((schedule, peak))
 
     def update_step(
         self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
     ) -> None:
         """Take one step of one variable."""
-        index = self._get_variable_index(variable)
-        velocity, schedule = self.velocities[index], self.schedules[index]
-        if schedule is None:
-            self._muon_step(gradient, variable, velocity, learning_rate)
-        else:
-            self._sgd_step(gradient, variable, velocity, *schedule)
-
-    def _muon_step(
-        self,
-        gradient: tf.Tensor,
-        variable: tf.Variable,
-        velocity: keras.Variable,
-        learning_rate: tf.Tensor,
-    ) -> None:
-        velocity.assign(self.momentum * velocity + gradient)
+        index, params = self._get_variable_index(variable), self.params
+        velocity, sgd = self.velocities[index], self.sgd[index]
+        momentum = params.sgd_momentum if sgd else params.kernel_momentum
+        if sgd:
+            schedule, peak = sgd
+            # The decay falls with the rate.
+            gradient += params.sgd_weight_decay * self.batch_size / peak * variable
+        velocity.assign(momentum * velocity + gradient)
+        step = gradient + momentum * velocity
+        if sgd:
+            variable.assign_sub(schedule(self.iterations) * step)
+            return
         filters = variable.shape[-1]
-        matrix = tf.reshape(gradient + self.momentum * velocity, (-1, filters))
-        update = orthogonalized(matrix, self.newton_schulz_steps, self.compute_dtype)
-        update = tf.reshape(update, variable.shape)
+        matrix = tf.reshape(step, (-1, filters))
+        update = orthogonalized(matrix, params.newton_schulz_steps, self.compute_dtype)
         scale = filters**0.5 / tf.norm(variable)
-        variable.assign(scale * variable - learning_rate * update)
-
-    def _sgd_step(
-        self,
-        gradient: tf.Tensor,
-        variable: tf.Variable,
-        velocity: keras.Variable,
-        schedule: LearningRateSchedule,
-        peak: float,
-    ) -> None:
-        decay = self.sgd_weight_decay / peak
-        gradient = gradient + decay * variable
-        velocity.assign(self.sgd_momentum * velocity + gradient)
-        step = gradient + self.sgd_momentum * velocity
-        variable.assign_sub(schedule(self.iterations) * step)
+        variable.assign(scale * variable - learning_rate * tf.reshape(update, variable.shape))
