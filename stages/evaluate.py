@@ -31,9 +31,7 @@ from pipeline.evaluation.predictions import (
     check_probabilities,
     class_probabilities,
     load_model,
-    passes,
     predict,
-    progress,
 )
 from pipeline.layers.stock import with_fast_layers
 
@@ -56,14 +54,12 @@ def main() -> None:
             raise UserError(f"{MODEL}: is for {trained_on}; data/processed has {dataset}")
         if spec.device_type == "CPU":
             model = with_fast_layers(model)
+        probabilities, one_view = predict(model, images, augmentation, batch_size, "evaluate")
         first = images[: settings.corruption_size]
-        total = passes(len(images), augmentation) + len(first) * len(settings.corruptions)
-        with progress(total, "evaluate") as bar:
-            probabilities, one_view = predict(model, images, augmentation, batch_size, bar)
-            under_corruptions = {
-                name: class_probabilities(model, corrupted(first, name), batch_size, bar)
-                for name in settings.corruptions
-            }
+        under_corruptions = {
+            name: class_probabilities(model, corrupted(first, name), batch_size, name)
+            for name in settings.corruptions
+        }
     for given in (probabilities, one_view, *under_corruptions.values()):
         check_probabilities(given, MODEL)
 

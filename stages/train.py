@@ -93,7 +93,7 @@ def main() -> None:
         model = with_stock_layers(model, dataset.side)
         scaling = {}
         if recipe.temperature_scaling and len(validation[0]):
-            scaling = calibrate(model, *validation)
+            scaling = {"temperature": calibrate(model, *validation)}
 
     save_model(model, dataset.classes)
     row = best(history) if recipe.restore_best_weights else history[-1]

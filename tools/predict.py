@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+from tqdm import tqdm
 
 from pipeline.common.config import Views
 from pipeline.common.paths import MODEL
@@ -108,12 +109,14 @@ def classify(
     """Return the model's classes, and of each file their probabilities or why it is unreadable."""
     # TensorFlow takes seconds to start; what is wrong with the arguments is told before.
     from pipeline.common.device import quiet_start
-    from pipeline.evaluation.predictions import check_probabilities, load_model, predict, progress
+    from pipeline.evaluation.predictions import check_probabilities, load_model, predict
 
     model, dataset = load_model(model_path)
     results: dict[Path, np.ndarray | str] = {}
-    with ThreadPoolExecutor() as pool, progress(len(paths), "predict") as bar:
-        for start in range(0, len(paths), BATCH_SIZE):
+    starts = range(0, len(paths), BATCH_SIZE)
+    with ThreadPoolExecutor() as pool:
+        # disable=None: no bar where standard error is not a terminal.
+        for start in tqdm(starts, "predict", leave=False, unit="batch", disable=None):
             some = paths[start : start + BATCH_SIZE]
             # Libraries of decoders print of themselves, without the name of the file.
             with quiet_start():
@@ -125,7 +128,6 @@ def classify(
                 averaged, one_view = predict(model, batch, tta, BATCH_SIZE)
                 check_probabilities(one_view, model_path)
                 results |= zip(images, averaged, strict=True)
-            bar.update(len(some))
     return dataset.classes, results
 
 

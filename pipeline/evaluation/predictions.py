@@ -15,12 +15,6 @@ from pipeline.data.arrays import Dataset, read_dataset
 
 import keras
 
-VIEWS: dict[TestTimeAugmentation, int] = {
-    "none": 1,
-    "flip": 2,
-    "flip_translate": 6,
-    "flip_translate_unsure": 6,
-}
 # Of the images, those of the lowest confidence: the views seldom change the class of the others.
 UNSURE_FRACTION = 0.25
 # Below any probability that float32 tells from 0.
@@ -64,26 +58,18 @@ def check_probabilities(probabilities: np.ndarray, path: Path) -> None:
         raise UserError(f"{path}: gives no class probabilities; expected are 0 to 1, in sum 1")
 
 
-def progress(images: int, title: str) -> tqdm:
-    """Return a bar that counts images, the time left beside it."""
-    # disable=None: no bar where standard error is not a terminal.
-    return tqdm(total=images, desc=title, leave=False, unit="image", disable=None)
-
-
 def class_probabilities(
-    model: keras.Model, images: np.ndarray, batch_size: int, bar: tqdm | None = None
+    model: keras.Model, images: np.ndarray, batch_size: int, title: str | None = None
 ) -> np.ndarray:
-    """Return class probabilities, float32 (n, classes), of images as they are; move the bar on.
+    """Return class probabilities, float32 (n, classes), of images as they are.
 
     Batch by batch, since `model.predict` reads by tf.data, and waits at the end, now and then, for
-    the thread that tunes it to wake up (TensorFlow 2.21).
+    the thread that tunes it to wake up (TensorFlow 2.21). A title is that of a bar.
     """
-    batches = []
-    for first in range(0, len(images), batch_size):
-        batch = images[first : first + batch_size]
-        batches.append(model.predict_on_batch(batch))
-        if bar is not None:
-            bar.update(len(batch))
+    starts = range(0, len(images), batch_size)
+    # disable=None: no bar where standard error is not a terminal.
+    bar = tqdm(starts, title, leave=False, unit="batch", disable=None if title else True)
+    batches = [model.predict_on_batch(images[first : first + batch_size]) for first in bar]
     return np.concatenate(batches)
 
 
@@ -113,42 +99,31 @@ def views(images: np.ndarray, augmentation: TestTimeAugmentation) -> list[tuple[
     ]
 
 
-def images_with_views(images: int, augmentation: TestTimeAugmentation) -> int:
-    """Return how many of so many images are seen in more than one view."""
-    if augmentation == "none":
-        return 0
-    if augmentation == "flip_translate_unsure":
-        return math.ceil(UNSURE_FRACTION * images)
-    return images
-
-
-def passes(images: int, augmentation: TestTimeAugmentation) -> int:
-    """Return how many images the model sees in `predict`, which is what its bar counts."""
-    return images + images_with_views(images, augmentation) * (VIEWS[augmentation] - 1)
-
-
 def predict(
     model: keras.Model,
     images: np.ndarray,
     augmentation: TestTimeAugmentation,
     batch_size: int,
-    bar: tqdm | None = None,
+    title: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return class probabilities over all views, and those of the images as they are.
 
     Both are float32 (n, classes). Averaged are the logits, as in arXiv 2404.00498: the geometric
     mean of the probabilities, normalized. `flip_translate_unsure` takes the six views of the
-    quarter of the images with the lowest confidence.
+    quarter of the images with the lowest confidence. A title is that of bars.
     """
-    one_view = class_probabilities(model, images, batch_size, bar)
+    one_view = class_probabilities(model, images, batch_size, title)
     probabilities = one_view.copy()
-    by_confidence = one_view.max(axis=1).argsort(kind="stable")
-    # In the order of the images, whatever their confidence.
-    seen = np.sort(by_confidence[: images_with_views(len(images), augmentation)])
-    if len(seen):
-        (weight, _), *others = views(images[seen], augmentation)
+    seen = np.arange(len(images))
+    if augmentation == "flip_translate_unsure":
+        by_confidence = one_view.max(axis=1).argsort(kind="stable")
+        # In the order of the images, whatever their confidence.
+        seen = np.sort(by_confidence[: math.ceil(UNSURE_FRACTION * len(images))])
+    (weight, _), *others = views(images[seen], augmentation)
+    if others:
         logits = weight * logits_of(one_view[seen])
-        for weight, view in others:
-            logits += weight * logits_of(class_probabilities(model, view, batch_size, bar))
+        for number, (weight, view) in enumerate(others, start=2):
+            told = title and f"{title}, view {number}"
+            logits += weight * logits_of(class_probabilities(model, view, batch_size, told))
         probabilities[seen] = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
     return probabilities, one_view

@@ -5,17 +5,14 @@ Guo et al., "On Calibration of Modern Neural Networks", 2017, arXiv 1706.04599.
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 
 from pipeline.common.shell import UserError
-from pipeline.evaluation.metrics import calibration_table, expected_calibration_error
-from pipeline.evaluation.predictions import class_probabilities, logits_of, progress
+from pipeline.evaluation.predictions import class_probabilities, logits_of
 
 import keras
 
 BATCH_SIZE = 500
-# As many as in the paper.
-BINS = 15
 # A few validation images that are all right or all wrong would ask for 0 or infinity.
 LOWEST, HIGHEST = 0.05, 20.0
 
@@ -54,16 +51,8 @@ def best_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(cross_entropy, bounds=bounds).x))
 
 
-def calibration_error(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Return the expected calibration error of logits (n, classes), for labels (n,)."""
-    confidence = softmax(logits, axis=1).max(axis=1)
-    return expected_calibration_error(
-        calibration_table(confidence, logits.argmax(axis=1) == labels, BINS)
-    )
-
-
-def calibrate(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Divide the weights of a model's head, and so its logits, by the best temperature.
+def calibrate(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> float:
+    """Divide the weights of a model's head, and so its logits, by the best temperature; return it.
 
     Which class is the likeliest does not change.
 
@@ -71,18 +60,9 @@ def calibrate(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> dic
         model: from images to probabilities, its logits made by a Dense layer.
         images: for validation, float32 (n, side, side, 3) in [0, 1], n at least 1.
         labels: their classes, integers (n,).
-
-    Returns:
-        the temperature, and the expected calibration error on these images with it and without.
     """
-    with progress(len(images), "temperature") as bar:
-        probabilities = class_probabilities(model, images, BATCH_SIZE, bar)
-    logits = logits_of(probabilities.astype(np.float64))
-    temperature = best_temperature(logits, labels)
+    probabilities = class_probabilities(model, images, BATCH_SIZE, "temperature")
+    temperature = best_temperature(logits_of(probabilities.astype(np.float64)), labels)
     head = head_of(model)
     head.set_weights([weight / np.float32(temperature) for weight in head.get_weights()])
-    return {
-        "temperature": temperature,
-        "val_calibration_error": calibration_error(logits / temperature, labels),
-        "val_calibration_error_unscaled": calibration_error(logits, labels),
-    }
+    return temperature

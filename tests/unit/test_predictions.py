@@ -10,7 +10,7 @@ from scipy.special import softmax
 from pipeline.common.config import TestTimeAugmentation as Augmentation
 from pipeline.common.shell import UserError
 from pipeline.data.arrays import Dataset, write_dataset
-from pipeline.evaluation.predictions import check_probabilities, load_model, passes, predict, views
+from pipeline.evaluation.predictions import check_probabilities, load_model, predict, views
 
 import keras
 
@@ -42,7 +42,6 @@ def test_logits_of_the_views_are_averaged(augmentation: Augmentation, weights: l
     found, one_view = predict(dense(WEIGHTS), IMAGES, augmentation, 3)
     assert found.dtype == one_view.dtype == np.float32
     assert sum(weight for weight, _ in views(IMAGES, augmentation)) == 1
-    assert passes(7, augmentation) == 7 * len(weights)
     np.testing.assert_allclose(found, softmax(mean, axis=1), rtol=1e-5)
     np.testing.assert_allclose(one_view, softmax(logits_of(IMAGES), axis=1), rtol=1e-5)
 
@@ -55,7 +54,6 @@ def test_six_views_of_the_quarter_of_lowest_confidence() -> None:
     np.testing.assert_allclose(found[unsure], of_all[unsure], rtol=1e-5)
     np.testing.assert_array_equal(found[others], one_view[others])
     assert not np.allclose(of_all[others], one_view[others], rtol=1e-3)
-    assert passes(7, "flip_translate_unsure") == 7 + 2 * 5
 
 
 def test_a_probability_of_zero_is_taken_for_the_smallest_of_float32() -> None:

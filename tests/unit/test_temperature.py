@@ -5,7 +5,7 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 from pipeline.common.shell import UserError
-from pipeline.training.temperature import best_temperature, calibrate, calibration_error, head_of
+from pipeline.training.temperature import best_temperature, calibrate, head_of
 
 import keras
 
@@ -33,12 +33,6 @@ def test_the_temperature_has_limits(predicted: int, limit: float) -> None:
     assert best_temperature(logits, np.full(4, 3)) == pytest.approx(limit, rel=1e-3)
 
 
-def test_error_by_hand() -> None:
-    """Two at 0.65, one of them right; two at 0.8, both right: two of fifteen bins."""
-    logits = np.log([[0.65, 0.25, 0.1], [0.25, 0.1, 0.65], [0.1, 0.8, 0.1], [0.8, 0.1, 0.1]])
-    assert calibration_error(logits, np.array([0, 1, 1, 0])) == pytest.approx((0.15 + 0.2) / 2)
-
-
 @pytest.mark.parametrize("activation", ["softmax", None])
 def test_confidences_are_scaled_and_classes_stay(activation: str | None) -> None:
     """By the head alone, whether the softmax is its own or a layer after it."""
@@ -50,16 +44,11 @@ def test_confidences_are_scaled_and_classes_stay(activation: str | None) -> None
     assert head_of(model) is head
     images = LOGITS.astype(np.float32).reshape(-1, 1, 1, 10)
     before = np.log(np.float64(model.predict_on_batch(images)))
-    results = calibrate(model, images, LABELS)
+    temperature = calibrate(model, images, LABELS)
     scaled = np.log(np.float64(model.predict_on_batch(images)))
-    temperature = results["temperature"]
     assert temperature == pytest.approx(3, rel=0.1)
     np.testing.assert_allclose(np.exp(scaled), softmax(before / temperature, axis=1), atol=1e-4)
     np.testing.assert_array_equal(scaled.argmax(1), before.argmax(1))
-    errors = [calibration_error(logits, LABELS) for logits in (scaled, before)]
-    assert errors[0] < errors[1] / 3
-    names = ("val_calibration_error", "val_calibration_error_unscaled")
-    assert [results[name] for name in names] == pytest.approx(errors, abs=2e-3)
 
 
 def test_another_kind_of_head_is_refused() -> None:
