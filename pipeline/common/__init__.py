@@ -41,7 +41,7 @@ def leave(number: int, frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
-if sys.orig_argv[1:2] == ["-m"] and sys.orig_argv[2].startswith(("stages.", "tools.")):
+if any(word.startswith(("stages.", "tools.")) for word in sys.orig_argv[2:4]):
     signal.signal(signal.SIGINT, leave)
     signal.signal(signal.SIGTERM, leave)
 

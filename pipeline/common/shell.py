@@ -9,10 +9,8 @@ import os
 import shutil
 import signal
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.machinery import PathFinder
 from pathlib import Path
 from types import FrameType
 
@@ -54,32 +52,7 @@ def run_stage(main: Callable[[], None], purpose: str | None) -> None:
     argparse.ArgumentParser(
         prog=f"python -m {spec.name if spec else main.__module__}", description=purpose
     ).parse_args()
-    for library in found_by_pythonpath():
-        print(
-            f"warning: PYTHONPATH: {one_line(library)}, not of the environment, which may change "
-            "the results; `unset PYTHONPATH` leaves it out",
-            file=sys.stderr,
-        )
     run(main)
-
-
-def found_by_pythonpath() -> list[str]:
-    """Return the libraries that PYTHONPATH puts before the environment's own.
-
-    A cluster's module system does so, with other versions than the lock's.
-    """
-    own = [sysconfig.get_path(kind) for kind in ("purelib", "platlib")]
-    folders = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    return [
-        f"{name} of {folder}"
-        for folder in folders
-        if os.path.realpath(folder) not in map(os.path.realpath, own)
-        for name, module in sorted(sys.modules.items())
-        if "." not in name
-        and (found := PathFinder.find_spec(name, [folder]))
-        and found.origin == getattr(module, "__file__", "")
-        and PathFinder.find_spec(name, own)
-    ]
 
 
 def run(main: Callable[[], None]) -> None:
