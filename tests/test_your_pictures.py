@@ -202,12 +202,12 @@ def test_a_folder_of_no_use_is_refused(settings: dict[str, Any], kind: str) -> N
     assert not [*Path().glob("data/processed/*/*.npy")]
 
 
-@pytest.mark.parametrize("content", ["text", "/etc/passwd", "../outside.png", "a"])
+@pytest.mark.parametrize("content", ["text", "/etc/passwd", "../outside.png"])
 def test_an_archive_of_no_use_is_refused(settings: dict[str, Any], content: str) -> None:
     draw("a/1.png", "b/2.png")
     with tarfile.open("own.tar", "w") as archive:
         archive.add("own")
-        is_link = content in ("/etc/passwd", "a")
+        is_link = content == "/etc/passwd"
         member = tarfile.TarInfo("own/c" if is_link else content)
         if is_link:
             member.type, member.linkname = tarfile.SYMTYPE, content

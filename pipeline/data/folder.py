@@ -6,7 +6,6 @@ The order of the images depends on the names alone, never on the file system.
 """
 
 import hashlib
-import shutil
 import sys
 import tarfile
 import tempfile
@@ -78,7 +77,7 @@ def unpacked(path: Path) -> Iterator[Path]:
     DATA.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=DATA) as folder:
         try:
-            unpack(path, Path(folder).resolve())
+            unpack(path, Path(folder))
         except Exception as error:
             # A full disk is no fault of the archive. Its readers raise whatever they come upon.
             if getattr(error, "errno", None):
@@ -92,30 +91,15 @@ def unpacked(path: Path) -> Iterator[Path]:
 
 
 def unpack(path: Path, folder: Path) -> None:
-    """Unpack a tar, compressed or not, or a zip archive.
-
-    By hand, since `tarfile` refuses what leads outside only from Python 3.11.4 on.
-    """
+    """Unpack a tar, compressed or not, or a zip archive; nothing of it leads outside."""
     if not tarfile.is_tarfile(path):
-        if not zipfile.is_zipfile(path):
-            raise ValueError("neither a tar nor a zip archive")
         # It makes names harmless.
         zipfile.ZipFile(path).extractall(folder)
-        return
-    with tarfile.open(path) as archive:
-        for member in archive:
-            target = (folder / member.name).resolve()
-            if not target.is_relative_to(folder):
-                raise ValueError(f"{member.name}: leads outside")
-            if member.isdir():
-                target.mkdir(parents=True, exist_ok=True)
-            # Of a link, the file in the archive that it leads to.
-            elif content := archive.extractfile(member):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with target.open("wb") as file:
-                    shutil.copyfileobj(content, file)
-            elif member.issym():
-                raise ValueError(f"{member.name}: a link to a folder; the folder itself is needed")
+    elif not hasattr(tarfile, "data_filter"):
+        raise ValueError("Python 3.11.4 or later is needed to unpack a tar safely")
+    else:
+        with tarfile.open(path) as archive:
+            archive.extractall(folder, filter="data")
 
 
 def subfolders(place: Path) -> list[Path]:
@@ -258,21 +242,18 @@ def check_room_for(images: int, dataset: Dataset) -> None:
 
 def warn_of_repeated(found: dict[str, Split], files: dict[str, list[Path]]) -> None:
     """Warn of images that are for training and for something else, which are no test of it."""
-    # By digests, or all images would be in memory twice.
-    digests = {
-        split: [hashlib.sha256(image).digest() for image in images]
-        for split, (images, _) in found.items()
-    }
-    trained_on = dict(zip(digests["train"], files["train"], strict=True))
-    for split in digests:
+
+    def digests(split: str) -> list[bytes]:
+        # Or all images would be in memory twice.
+        return [hashlib.sha256(image).digest() for image in found[split][0]]
+
+    trained_on = dict(zip(digests("train"), files["train"], strict=True))
+    for split in found.keys() - {"train"}:
         same = [
             f"{one_line(path)} is {one_line(trained_on[digest])}"
-            for digest, path in zip(digests[split], files[split], strict=True)
-            if split != "train" and digest in trained_on
+            for digest, path in zip(digests(split), files[split], strict=True)
+            if digest in trained_on
         ]
         if same:
-            some = "; ".join(same[:NAMED])
-            print(
-                f"warning: {len(same):,} {split} pictures are also for training: {some}",
-                file=sys.stderr,
-            )
+            told = f"{len(same):,} {split} pictures are also for training"
+            print(f"warning: {told}: {'; '.join(same[:NAMED])}", file=sys.stderr)
