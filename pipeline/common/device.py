@@ -126,11 +126,16 @@ def capability(gpu: tf.config.PhysicalDevice) -> tuple[int, int]:
     return tf.config.experimental.get_device_details(gpu).get("compute_capability", OLDEST)
 
 
+def cpuinfo(field: str) -> str:
+    """Return what Linux tells of the first processor; elsewhere nothing."""
+    text = CPUINFO.read_text(errors="replace") if CPUINFO.exists() else ""
+    found = re.search(rf"^{field}\s*:(.*)$", text, re.MULTILINE)
+    return found[1].strip() if found else ""
+
+
 def cpu_multiplies_bfloat16() -> bool:
     """Return whether the processor has instructions for bfloat16; known of x86 under Linux only."""
-    text = CPUINFO.read_text(errors="replace") if CPUINFO.exists() else ""
-    flags = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
-    return bool(flags and {"avx512_bf16", "amx_bf16"} & set(flags[1].split()))
+    return bool({"avx512_bf16", "amx_bf16"} & {*cpuinfo("flags").split()})
 
 
 @contextmanager
@@ -160,6 +165,12 @@ def provenance() -> dict[str, object]:
     and caches whose size a virtual machine hides.
     """
     gpus = tf.config.get_visible_devices("GPU")
+    x86 = map(cpuinfo, ("vendor_id", "cpu family", "model", "stepping", "model name"))
+    blas = {
+        f"{library['internal_api']} {library['version']} {library.get('architecture', '')}".strip()
+        for library in threadpool_info()
+        if library["user_api"] == "blas"
+    }
     return {
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
@@ -167,29 +178,9 @@ def provenance() -> dict[str, object]:
         "device": f"GPU {gpu_name(gpus[0])}" if gpus else "CPU",
         "precision": keras.config.dtype_policy().compute_dtype,
         "machine": platform.machine(),
-        "processor": processor(),
+        "processor": " ".join(filter(None, x86)) or platform.processor(),
         "caches": " ".join(p.read_text().strip() for p in sorted(CACHES.glob("index*/size"))),
         "instruction_sets": " ".join(INSTRUCTION_SETS),
-        "blas": blas_kernels(),
+        "blas": ", ".join(sorted(blas)),
         "threads": THREADS,
     }
-
-
-def processor() -> str:
-    """Return maker, family, model, stepping and name, or what Python knows where Linux has none."""
-    if not CPUINFO.exists():
-        return platform.processor()
-    lines = CPUINFO.read_text().partition("\n\n")[0].splitlines()
-    fields = {name.strip(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
-    x86 = ("vendor_id", "cpu family", "model", "stepping", "model name")
-    return " ".join(fields[name] for name in x86 if name in fields)
-
-
-def blas_kernels() -> str:
-    """Return the libraries of linear algebra under NumPy and SciPy, and whose kernels they use."""
-    found = {
-        f"{library['internal_api']} {library['version']} {library.get('architecture', '')}".strip()
-        for library in threadpool_info()
-        if library["user_api"] == "blas"
-    }
-    return ", ".join(sorted(found))
