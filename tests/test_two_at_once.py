@@ -21,9 +21,8 @@ def folder(slow: Path, tmp_path: Path) -> Path:
 def abandoned(folder: Path) -> Iterator[tuple[Process, int]]:
     """Return what started a training and was killed, and the training's number, which waits."""
     with start(("sh", "-c", f"'{TRAIN[0]}' -m stages.train; exit"), folder) as process:
-        # The history is what an epoch writes last.
-        history = folder / "plots/history.csv"
-        wait_for(lambda: checkpoints(folder) and history.exists(), process)
+        # What an epoch writes last.
+        wait_for((folder / "metrics/train.json").exists, process)
         training = int((folder / CHECKPOINTS / "workspace.owner").read_text())
         os.kill(training, signal.SIGSTOP)
         assert process.pid != training
