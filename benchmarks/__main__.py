@@ -103,6 +103,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the step only, no training")
     quick = parser.parse_args().quick
     recipe = read_params().recipes["airbench94"].model_dump()
+    if recipe["network"]["block_depth"] != 2:
+        raise UserError("params.yaml: recipes.airbench94.network.block_depth: the peer has only 2")
     # For both sides: as dvc.yaml sets it for training, and no GPU.
     os.environ |= {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "CUDA_VISIBLE_DEVICES": ""}
 
