@@ -68,6 +68,8 @@ def test_revisions_and_the_workspace(project: Project, call_stage: Stage) -> Non
     write_table(project.folder, SECOND[:30])
     assert_refused(compare("HEAD"), "40 and 30 test images; the same are needed")
     path = project.folder / PREDICTIONS
+    path.write_text(path.read_text().removesuffix(",cat,0.5\n").removesuffix(",dog,0.5\n"))
+    assert_refused(compare("HEAD"), f"{PREDICTIONS} of workspace: line 31, column predicted: ")
     path.write_text(path.read_text().replace("7,cat", ">>>>>>> theirs"))
     assert_refused(compare("HEAD"), f"{PREDICTIONS} of workspace: line 8")
 

@@ -15,12 +15,13 @@ import math
 import shlex
 import subprocess
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 from dvc.repo import Repo
 from dvc.repo.brancher import switch
+from pydantic import Field
 from scipy.stats import binomtest, t
 
 from pipeline.common.params import parse_yaml
@@ -30,8 +31,10 @@ from pipeline.common.tables import read_table
 from pipeline.evaluation.metrics import accuracy_with_interval
 from tools.experiments import TESTED_BY, Training, at, outdated, trainings
 
-# Of other revisions, nothing says which classes there are.
-COLUMNS = {"index": int, "actual": str, "predicted": str}
+# Of other revisions, nothing says which classes there are. Of a row that was cut off, pandas makes
+# empty names.
+Name = Annotated[str, Field(min_length=1)]
+COLUMNS = {"index": int, "actual": Name, "predicted": Name}
 LEVEL = 0.05
 SEEDS_AT_ONCE = 3
 PAIRS = 6  # At least; the interval of fewer misses too often.
@@ -80,10 +83,11 @@ def of_value(text: str, known: list[Training], seeds_below: float) -> list[str]:
     found = {
         each.params["seed"]: each
         for each in known
+        # First, since what failed may have any value, also of the seed.
+        if not each.state and each.name != "workspace" and TESTED_BY in each.metrics
         if {**each.params, "seed": None} == wanted and each.params["seed"] < seeds_below
         # In Python, 1 is True.
         if isinstance(each.params[key], bool) == isinstance(value, bool)
-        if not each.state and each.name != "workspace" and TESTED_BY in each.metrics
     }
     if not found:
         how = shlex.join(["dvc", "exp", "run", "-S", text])

@@ -1,5 +1,6 @@
 """Whether one model is better than another, by the formulas of the interval and of the test."""
 
+import math
 import re
 
 import numpy as np
@@ -7,7 +8,8 @@ import pandas as pd
 import pytest
 from scipy.stats import binom, binomtest, norm, t, ttest_ind, ttest_rel
 
-from tools.compare import LEVEL, difference, difference_of_settings
+from tools.compare import LEVEL, difference, difference_of_settings, of_value
+from tools.experiments import Training
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,13 @@ def test_difference_of_two_models(first: int, second: int, both: int, neither: i
     assert [*map(int, re.findall(r"\d+", lines[1]))] == [first, second]
     assert f"p = {p:.2g}, " in lines[2]
     assert ("not significant" in lines[2]) == (p >= 0.05)
+
+
+def test_what_failed_may_have_any_seed() -> None:
+    params = {"seed": 0, "rate": 1}
+    known = [Training("HEAD", "", {}, params, {"accuracy": 0.5})]
+    known += [Training("x", "failed", {}, params | {"seed": "wrong"}, {})]
+    assert of_value("rate=1", known, math.inf) == ["HEAD"]
 
 
 def test_models_that_are_right_and_wrong_on_the_same_images() -> None:
