@@ -33,11 +33,9 @@ class StallError(Exception):
 class Transfer(tqdm):
     """The bar of a download, which watches its size and its rate."""
 
-    def __init__(self, name: str, limits: Fetch, total: int | None = None, done: int = 0):
+    def __init__(self, name: str, limits: Fetch, total: int = 0, done: int = 0):
         # disable=None: no bar where standard error is not a terminal.
-        super().__init__(
-            desc=name, total=total, initial=done, unit="B", unit_scale=True, disable=None
-        )
+        super().__init__(None, name, total, initial=done, unit="B", unit_scale=True, disable=None)
         self.limits, self.done, self.window = limits, done, (time.monotonic(), done)
 
     def reach(self, done: int) -> None:
@@ -88,14 +86,13 @@ def transfer(url: str, part: Path, limits: Fetch) -> Path:
             for_good = status < 500 and status not in (408, 429)
             raise (SourceError if for_good else StallError)(f"HTTP {status} {response.reason}")
         start = start if status == 206 else 0
-        length = response.headers.get("Content-Length", "")
-        total = start + int(length) if length.isdigit() else None
+        total = start + int(response.headers.get("Content-Length", 0))
         with (
             Transfer(url.rsplit("/")[-1], limits, total, start) as bar,
             part.open("ab" if start else "wb") as file,
         ):
             bar.reach(start)
-            check_room(part, (total or start) - start)
+            check_room(part, total - start)
             # read1 returns what has arrived; read would wait for a whole chunk.
             while chunk := response.raw.read1(1 << 18):
                 file.write(chunk)

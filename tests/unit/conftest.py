@@ -1,5 +1,6 @@
 """What several of these tests start from: a folder with a few small files, made here."""
 
+import hashlib
 import json
 import sys
 from collections import Counter
@@ -9,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.common import device
-from tests import archives
+from pipeline.data import cifar10
+from tests.archives import BATCHES, RECORDS
 from tests.project import Params, default_params, write_params
 from tests.servers import Server, serving
 
 import tensorflow as tf
 
-Main = Callable[[], None]
 # Where mutmut keeps how long each test takes, beside its copy of these tests.
 MUTMUT_STATISTICS = Path(__file__).parents[2] / "mutmut-stats.json"
 
@@ -63,7 +64,7 @@ def params(folder: Path) -> Params:
 def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return a function that calls an entry point as if with arguments from the command line."""
 
-    def called(main: Main, *arguments: object) -> None:
+    def called(main: Callable[[], None], *arguments: object) -> None:
         monkeypatch.setattr(sys, "argv", ["program", *map(str, arguments)])
         main()
 
@@ -73,7 +74,10 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the stage fetch take batch files of four images for the published ones."""
-    archives.publish(monkeypatch)
+    monkeypatch.setattr(cifar10, "RECORDS", RECORDS)
+    monkeypatch.setattr(cifar10, "BATCH_BYTES", RECORDS * 3073)
+    for name, content in BATCHES.items():
+        monkeypatch.setitem(cifar10.SHA256, name, hashlib.sha256(content).hexdigest())
 
 
 @pytest.fixture
