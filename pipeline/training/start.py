@@ -42,7 +42,7 @@ def take_weights(model: keras.Model, path: Path) -> None:
     if not fitting:
         raise UserError(
             f"params.yaml: start_from = {one_line(path)}: none of its weights has the name and the "
-            f"shape of one of {', '.join([*own][:3])} and {len(own) - 3} more"
+            f"shape of one here, such as {next(iter(own))}"
         )
     for name in fitting:
         own[name].assign(there[name])
