@@ -9,7 +9,7 @@ both. Nothing else should run meanwhile.
 import argparse
 import os
 from collections import defaultdict
-from itertools import product
+from itertools import product, starmap
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -65,12 +65,11 @@ def compare_steps(
     theirs: dict[Peer, list[float]] = defaultdict(list)
     # One process at a time, for the memory that each takes.
     for _, size in product(range(rounds), batch_sizes):
-        row = measure(ours("steps", recipe | {"batch_size": size}, count=STEPS, seconds=seconds))
-        mine[size].append(row["images_per_second"])
-        for settings in product(releases, ("eager", "compile"), precisions, [size]):
-            peer = Peer(*settings)
-            row = measure(peer.program("steps", recipe, seconds=seconds))
-            theirs[peer].append(row["images_per_second"])
+        program = ours("steps", recipe | {"batch_size": size}, count=STEPS, seconds=seconds)
+        mine[size].append(measure(program)["images_per_second"])
+        for peer in starmap(Peer, product(releases, ("eager", "compile"), precisions, [size])):
+            program = peer.program("steps", recipe, seconds=seconds)
+            theirs[peer].append(measure(program)["images_per_second"])
     fastest = max(theirs, key=lambda peer: median(theirs[peer]))
     best = max(map(median, mine.values())), median(theirs[fastest])
     rows = [(f"images/s, batch {size}", shown(rates), "", "") for size, rates in mine.items()]

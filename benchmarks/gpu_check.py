@@ -7,7 +7,6 @@ loss, whether a second process leaves the same bytes, and the times. Then trains
 its end, on all training images, and tests it. Needs the arrays (`dvc repro preprocess`).
 """
 
-import argparse
 from typing import Any
 
 import pandas as pd
@@ -15,7 +14,7 @@ import pandas as pd
 from benchmarks.turns import measure, ours
 from pipeline.common import device
 from pipeline.common.params import read_params
-from pipeline.common.shell import run
+from pipeline.common.shell import run_stage
 
 
 def measured(recipe: dict, place: str, precision: str, deterministic: bool) -> dict[str, Any]:
@@ -35,7 +34,6 @@ def measured(recipe: dict, place: str, precision: str, deterministic: bool) -> d
 
 
 def main() -> None:
-    argparse.ArgumentParser(prog="python -m benchmarks.gpu_check", description=__doc__).parse_args()
     # Now, and not in the processes, fails what is not there.
     device.use("gpu")
     recipe = read_params().recipes["airbench94"].model_dump()
@@ -48,4 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main, __doc__)

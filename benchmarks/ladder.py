@@ -6,7 +6,7 @@ last epoch and on the test images.
 """
 
 import sys
-from itertools import chain
+from itertools import chain, product
 
 import dvc.api
 import pandas as pd
@@ -18,7 +18,7 @@ SEEDS = (0, 1, 2)
 RECIPE = "recipes.tutorial"
 # What a row adds, in the words of `dvc exp run -S`.
 LADDER = {
-    "the tutorial": [],
+    "the tutorial": ["recipe=tutorial", "evaluate.test_time_augmentation=none"],
     "mirrored images": [f"{RECIPE}.augmentation.flip=random"],
     "translation by 2 pixels": [f"{RECIPE}.augmentation.translation=2"],
     "falling learning rate": [f"{RECIPE}.schedule.name=linear"],
@@ -35,33 +35,24 @@ LADDER = {
 def settings(row: int, seed: int, epochs: int) -> list[str]:
     """Return what an experiment sets, in the words of `dvc exp run -S`."""
     ideas = [*LADDER.values()][: row + 1]
-    return [
-        f"seed={seed}",
-        "recipe=tutorial",
-        f"{RECIPE}.epochs={epochs}",
-        "evaluate.test_time_augmentation=none",
-        *chain.from_iterable(ideas),
-    ]
+    return [f"seed={seed}", f"{RECIPE}.epochs={epochs}", *chain.from_iterable(ideas)]
 
 
 def main() -> None:
     epochs = int(sys.argv[1]) if sys.argv[1:] else EPOCHS
-    names = {
-        (row, seed): f"ladder-{row}-seed-{seed}" for seed in SEEDS for row in range(len(LADDER))
-    }
-    for (row, seed), name in names.items():
-        run_experiment(name, settings(row, seed, epochs))
+    name = "ladder-{}-seed-{}".format
+    for seed, row in product(SEEDS, range(len(LADDER))):
+        run_experiment(name(row, seed), settings(row, seed, epochs))
 
     results = pd.DataFrame(dvc.api.exp_show()).set_index("Experiment")
     print("\n| idea, added to the row above | validation accuracy | test accuracy |\n|---|---|---|")
     for row, idea in enumerate(LADDER):
-        seeds = results.loc[[names[row, seed] for seed in SEEDS], ["val_accuracy", "accuracy"]]
-        of_seeds = 100 * seeds.astype(float)
-        cells = [
-            f"{values.mean():.2f} % ({values.min():.2f} to {values.max():.2f})"
-            for _, values in of_seeds.items()
-        ]
-        print("|", " | ".join([idea, *cells]), "|")
+        names = [name(row, seed) for seed in SEEDS]
+        cells = [idea]
+        for column in ("val_accuracy", "accuracy"):
+            values = 100 * results.loc[names, column].astype(float)
+            cells.append(f"{values.mean():.2f} % ({values.min():.2f} to {values.max():.2f})")
+        print("|", " | ".join(cells), "|")
 
 
 if __name__ == "__main__":

@@ -6,12 +6,11 @@ WORK is steps or train; SETTINGS are its arguments as JSON.
 import time
 from collections.abc import Iterator
 from hashlib import sha256
-from statistics import median
 from typing import Any
 
 import numpy as np
 
-from benchmarks.turns import Row, answer, timed, training_images
+from benchmarks.turns import Row, answer, duration, training_images
 from pipeline.common import device
 from pipeline.common.config import Device, Precision, Recipe
 from pipeline.data.arrays import Split, load, read_dataset
@@ -50,10 +49,8 @@ def steps(recipe: dict, count: int, seconds: float, **way: Any) -> Iterator[Row]
     It has images per second and, of the first steps, how long they took with their compilation,
     their mean loss, and a hash of the weights after them.
     """
-    endless = 100_000
-    recipe["epochs"] = endless
+    recipe["epochs"] = recipe["network"]["whitening_epochs"] = 100_000
     recipe["augmentation"]["small_image_fraction"] = 0.0
-    recipe["network"]["whitening_epochs"] = endless
     training = training_images(count * recipe["batch_size"])
     images = len(training[1])
     start = time.monotonic()
@@ -63,7 +60,7 @@ def steps(recipe: dict, count: int, seconds: float, **way: Any) -> Iterator[Row]
     weights = sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()
     first = {"first_call": first_call, "loss": history[0]["loss"], "weights": weights[:16]}
     while True:
-        rate = images / median(timed(lambda: next(epochs), seconds, warm_up=0))
+        rate = images / duration(lambda: next(epochs), seconds, warm_up=0)
         yield {"images": images, "images_per_second": rate, **first}
 
 

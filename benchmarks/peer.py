@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from itertools import count, islice, pairwise
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from joblib import cpu_count
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from benchmarks.turns import Row, answer, timed, training_images
+from benchmarks.turns import Row, answer, duration, training_images
 from pipeline.data.arrays import load
 
 MEAN = np.array([0.4914, 0.4822, 0.4465], np.float32)
@@ -75,31 +74,21 @@ def normalization(width: int, settings: dict) -> nn.BatchNorm2d:
 class Muon(torch.optim.Optimizer):
     """Muon of convolutions with normalized weights; `torch.optim.Muon` takes only matrices."""
 
-    def __init__(
-        self, params: list[Tensor], lr: float, momentum: float, iterations: int, dtype: torch.dtype
-    ):
-        super().__init__(params, {"lr": lr, "momentum": momentum})
-        self.iterations, self.dtype = iterations, dtype
-
     @torch.no_grad()
     def step(self) -> None:
         (group,) = self.param_groups
+        a, b, c = 3.4445, -4.7750, 2.0315
         for p in group["params"]:
             velocity = self.state[p].setdefault("velocity", torch.zeros_like(p))
             velocity.mul_(group["momentum"]).add_(p.grad)
             update = (p.grad + group["momentum"] * velocity).reshape(len(p), -1)
+            # Newton and Schulz's iterations; no kernel has more outputs than inputs and places.
+            x = (update / (update.norm() + 1e-7)).to(group["dtype"])
+            for _ in range(group["iterations"]):
+                gram = x @ x.T
+                x = a * x + (b * gram + c * gram @ gram) @ x
             p.mul_(len(p) ** 0.5 / p.norm())
-            p.sub_(group["lr"] * self.orthogonalized(update).view_as(p))
-
-    def orthogonalized(self, matrix: Tensor) -> Tensor:
-        """Return it after Newton-Schulz iterations."""
-        a, b, c = 3.4445, -4.7750, 2.0315
-        # No kernel has more outputs than inputs and places.
-        x = (matrix / (matrix.norm() + 1e-7)).to(self.dtype)
-        for _ in range(self.iterations):
-            gram = x @ x.T
-            x = a * x + (b * gram + c * gram @ gram) @ x
-        return x
+            p.sub_(group["lr"] * x.view_as(p))
 
 
 def prepared(
@@ -115,16 +104,13 @@ def prepared(
     offsets = [each.bias for each in network.blocks if isinstance(each, nn.BatchNorm2d)]
     kernels = [each.weight for each in network.blocks[1:] if isinstance(each, nn.Conv2d)]
     bias, head = settings["bias_learning_rate"], settings["head_learning_rate"]
-    groups = [([network.whitening.bias], bias), (offsets, bias), ([network.head.weight], head)]
+    rates = [([network.whitening.bias], bias), (offsets, bias), ([network.head.weight], head)]
     decay = settings["sgd_weight_decay"] * recipe["batch_size"]
-    sgd = torch.optim.SGD(
-        [{"params": params, "lr": lr, "weight_decay": decay / lr} for params, lr in groups],
-        momentum=settings["sgd_momentum"],
-        nesterov=True,
-    )
-    kernel, momentum = settings["kernel_learning_rate"], settings["kernel_momentum"]
-    dtype = getattr(torch, precision)
-    muon = Muon(kernels, kernel, momentum, settings["newton_schulz_steps"], dtype)
+    groups = [{"params": each, "lr": lr, "weight_decay": decay / lr} for each, lr in rates]
+    sgd = torch.optim.SGD(groups, momentum=settings["sgd_momentum"], nesterov=True)
+    of_muon = {"lr": settings["kernel_learning_rate"], "momentum": settings["kernel_momentum"]}
+    of_muon |= {"iterations": settings["newton_schulz_steps"], "dtype": getattr(torch, precision)}
+    muon = Muon(kernels, of_muon)
     schedules = LambdaLR(sgd, [whitening_rate, rate, rate]), LambdaLR(muon, rate)
 
     def step(x: Tensor, y: Tensor) -> None:
@@ -132,8 +118,7 @@ def prepared(
             logits = forward(x)
         smoothing = recipe["label_smoothing"]
         loss = F.cross_entropy(logits.float(), y, label_smoothing=smoothing, reduction="sum")
-        sgd.zero_grad()
-        muon.zero_grad()
+        network.zero_grad()
         loss.backward()
         for each in (sgd, muon, *schedules):
             each.step()
@@ -148,7 +133,7 @@ def steps(recipe: dict, mode: str, precision: str, seconds: float) -> Iterator[R
     x, y = torch.rand(size, 3, 32, 32), torch.randint(0, 10, (size,))
     x = x.to(memory_format=torch.channels_last)
     while True:
-        yield {"images_per_second": size / median(timed(lambda: step(x, y), seconds))}
+        yield {"images_per_second": size / duration(lambda: step(x, y), seconds)}
 
 
 def train(recipe: dict, mode: str, precision: str, seed: int) -> Iterator[Row]:

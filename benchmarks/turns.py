@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
+from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,15 +18,13 @@ Row = dict[str, Any]
 
 def training_images(count: int | None = None) -> Split:
     """Return the first so many training images, or all, and labels, however they are split."""
-    images, labels = load("train")
-    if count is None or count > len(labels):
-        more_images, more_labels = load("validation")
-        images, labels = np.concatenate([images, more_images]), np.append(labels, more_labels)
+    parts = [[part[:count] for part in load(split)] for split in ("train", "validation")]
+    images, labels = map(np.concatenate, zip(*parts, strict=True))
     return images[:count], labels[:count]
 
 
-def timed(work: Callable[[], object], seconds: float, warm_up: int = 2) -> list[float]:
-    """Return how long each repetition took, s, over a span of `seconds`."""
+def duration(work: Callable[[], object], seconds: float, warm_up: int = 2) -> float:
+    """Return the median time of a repetition, s, over a span of `seconds`."""
     for _ in range(warm_up):
         work()
     durations: list[float] = []
@@ -33,7 +32,7 @@ def timed(work: Callable[[], object], seconds: float, warm_up: int = 2) -> list[
         start = time.monotonic()
         work()
         durations.append(time.monotonic() - start)
-    return durations
+    return median(durations)
 
 
 class Program(NamedTuple):

@@ -1,13 +1,12 @@
 """What the comparisons count and train on, their turns, and the recording of runs."""
 
 import json
-import re
 import shutil
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import psutil
@@ -16,7 +15,7 @@ from dvc.utils.hydra import apply_overrides
 
 from benchmarks.__main__ import PEER_EPOCHS, Peer, compare_trainings
 from benchmarks.ladder import LADDER, settings
-from benchmarks.turns import Program, Row, in_turns, ours, training_images
+from benchmarks.turns import Program, in_turns, ours, training_images
 from pipeline.common.params import read_params
 from pipeline.common.shell import UserError
 from pipeline.data.arrays import load
@@ -59,23 +58,18 @@ def test_steps_and_trainings_are_measured() -> None:
 
 def test_both_sides_train_on_the_same_images_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, peer = recipe_of("airbench94"), Peer("2.0", "eager", "float32", 250)
-    started: list[Program] = []
-
-    def train(*programs: Program, others: int = 500) -> list[list[Row]]:
-        started.extend(programs)
-        last = {"images": others, "seconds": 2.0, "tta": 0.9}
-        return [[last | {"images": 500}], *[[last] for _ in programs[1:]]]
-
+    last = {"images": 500, "seconds": 2.0, "tta": 0.9}
+    train = Mock(return_value=[[last | {"seconds": 3.0}], [last], [last]])
     monkeypatch.setattr("benchmarks.__main__.in_turns", train)
-    assert [row[3] for row in compare_trainings(recipe, peer)] == ["1.00", "", "1.00", ""]
+    assert [row[3] for row in compare_trainings(recipe, peer)] == ["1.50", "", "1.50", ""]
     shorter = recipe | {"epochs": PEER_EPOCHS}
     expected = [recipe, shorter | {"batch_size": 250}, shorter | {"batch_size": 2000}]
-    assert [program.settings["recipe"] for program in started] == expected
-    assert [program.wanted for program in started] == [each["epochs"] for each in expected]
-    assert {program.settings["seed"] for program in started} == {0}
-    for program in started[1:]:
-        assert program.settings.items() >= {"mode": "eager", "precision": "float32"}.items()
-    monkeypatch.setattr("benchmarks.__main__.in_turns", partial(train, others=400))
+    assert [program.settings["recipe"] for program in train.call_args.args] == expected
+    assert [program.wanted for program in train.call_args.args] == [12, PEER_EPOCHS, PEER_EPOCHS]
+    fastest = {"mode": "eager", "precision": "float32", "seed": 0}
+    for program in train.call_args.args[1:]:
+        assert program.settings.items() >= fastest.items()
+    train.return_value[1:] = [[last | {"images": 400}]] * 2
     with pytest.raises(UserError, match="400 training images, 500 here"):
         compare_trainings(recipe, peer)
 
@@ -122,41 +116,35 @@ def test_each_row_of_the_ladder_adds_its_idea(here: Path) -> None:
     assert rows == [last[:row] + first[row:] for row in range(8)]
 
 
-def program(name: str, rows: int, log: Path, printed: int | None = None) -> Program:
-    """Return a program that notes in `log` when it begins with a row, and its process."""
-    text = f"""
+ROWS = """
 import os
-from pathlib import Path
 from benchmarks.turns import answer
 
-def rows(end):
+def rows(log, name, end):
     for row in range(1, end):
-        with Path({str(log)!r}).open("a") as file:
-            file.write("{name}")
-        yield {{"row": row, "process": os.getpid()}}
+        with open(log, "a") as file:
+            file.write(f"{name} {os.getpid()} ")
+        yield {"row": row}
 
 answer(rows)
 """
-    end = (printed or rows) + 1
-    return Program(name, [sys.executable, "-c", text], "rows", {"end": end}, rows)
 
 
 def test_programs_take_turns(tmp_path: Path) -> None:
+    """Until one of them ends too early; afterwards none is left."""
     log = tmp_path / "log"
-    longer, shorter = in_turns(program("a", 6, log), program("b", 3, log, 100))
-    assert log.read_text() == "abaabaaba"
+
+    def program(name: str, wanted: int, end: int) -> Program:
+        settings = {"log": str(log), "name": name, "end": end}
+        return Program(name, [sys.executable, "-c", ROWS], "rows", settings, wanted)
+
+    longer, shorter = in_turns(program("a", 6, 7), program("b", 3, 100))
     assert [row["row"] for row in longer] == [1, 2, 3, 4, 5, 6]
     assert [row["row"] for row in shorter] == [1, 2, 3]
-    assert not any(psutil.pid_exists(rows[0]["process"]) for rows in (longer, shorter))
-
-
-def test_a_program_that_ends_too_early_ends_the_others(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    log = tmp_path / "log"
     with pytest.raises(subprocess.CalledProcessError):
-        in_turns(program("a", 6, log), program("b", 6, log, 2))
-    assert log.read_text() == "abab" + "a"
-    processes = {int(number) for number in re.findall(r"'process': (\d+)", capfd.readouterr().out)}
-    assert len(processes) == 2
+        in_turns(program("a", 6, 7), program("b", 6, 3))
+    told = log.read_text().split()
+    assert "".join(told[::2]) == "abaabaaba" + "ababa"
+    processes = {*map(int, told[1::2])}
+    assert len(processes) == 4
     assert not any(map(psutil.pid_exists, processes))
