@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 
 @dataclass
@@ -15,8 +14,7 @@ class Answer:
     body: bytes = b""
     status: int | None = 200
     headers: dict[str, str] = field(default_factory=dict)
-    # What comes after the body: nothing for as long as anyone listens, or these bytes again and
-    # again, every so many seconds.
+    # What follows the body: silence while anyone listens, or bytes again, every so many seconds.
     silent: bool = False
     endless: tuple[bytes, float] | None = None
 
@@ -39,7 +37,7 @@ class Handler(BaseHTTPRequestHandler):
         while chunk and not self.server.released.wait(pause):
             self.wfile.write(chunk)
 
-    def log_message(self, *arguments: Any) -> None:
+    def log_message(self, *arguments: object) -> None:
         pass
 
 
@@ -55,7 +53,7 @@ class Server(ThreadingHTTPServer):
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.released = threading.Event()
 
-    def handle_error(self, *arguments: Any) -> None:
+    def handle_error(self, *arguments: object) -> None:
         """Let a client go that has seen enough."""
 
     def asked(self, header: str) -> list[str | None]:

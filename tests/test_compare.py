@@ -62,6 +62,8 @@ def test_revisions_and_the_workspace(project: Project, call_stage: Stage) -> Non
     inside = run(["python", "-m", "tools.compare", "HEAD"], project.folder / "plots")
     assert inside.stdout.splitlines() == lines
 
+    outside = call_stage("compare", project.folder.parent, "HEAD")
+    assert_refused(outside, f"{PREDICTIONS} of HEAD: ", " DVC ")
     assert_refused(compare("nowhere"), f"{PREDICTIONS} of nowhere: ")
     assert_refused(compare("empty"), f"{PREDICTIONS} of empty: ", "No such file")
     assert_refused(compare(""), f"{PREDICTIONS} of : no name of a revision")
@@ -81,10 +83,6 @@ def test_standard_output_that_is_closed_or_full(project: Project) -> None:
     assert (closed.returncode, closed.stderr) == (128 + 13, "")
     full = run(["bash", "-c", f"{script} > /dev/full"], project.folder)
     assert (full.returncode, full.stderr) == (2, "error: No space left on device\n")
-
-
-def test_no_project(call_stage: Stage, tmp_path: Path) -> None:
-    assert_refused(call_stage("compare", tmp_path, "HEAD"), f"{PREDICTIONS} of HEAD: ", " DVC ")
 
 
 def test_settings_of_several_seeds(project: Project, call_stage: Stage) -> None:

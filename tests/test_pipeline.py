@@ -26,14 +26,6 @@ def unchanged(project: Project) -> Iterator[None]:
         repo.checkout()
 
 
-def test_only_what_reads_the_test_images_runs_after_an_edit_of_their_number(
-    project: Project,
-) -> None:
-    project.edit({"preprocess.test_size": 150})
-    assert project.repro("preprocess") == {"preprocess"}
-    assert project.changed() == {"evaluate", "plots"}
-
-
 def test_lost_and_changed_outs_of_every_stage_come_back(project: Project) -> None:
     lost = ("data/raw/test_batch.bin", "models/model.keras", "plots/samples.png")
     changed = (

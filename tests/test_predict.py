@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import EpsImagePlugin, Image
+from PIL import Image
 from scipy.special import softmax
 
 from stages.train import save_model
@@ -163,24 +163,6 @@ def test_names_of_any_bytes(pictures: Pictures, model: Path, tmp_path: Path) -> 
     told = {line.split("  ")[0] for line in os.fsdecode(result.stdout).splitlines()}
     assert told == {name.replace("\n", "\\n").replace("\x1b", "\\x1b") for name in names}
     assert (tmp_path / "sheet.pNg").stat().st_size > 1000
-
-
-def test_no_picture_starts_a_program(
-    predict: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Pillow has Ghostscript read EPS, whatever the file is called."""
-    for name in ("hidden.jpg", "a.eps"):
-        Image.new("RGB", (32, 32)).save(tmp_path / name, "EPS")
-    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch '{tmp_path}/started'\n")
-    (tmp_path / "gs").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    # Of the `gs` that Pillow looked for before.
-    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
-    result = predict(".", "a.eps")
-    assert not (tmp_path / "started").exists()
-    assert (result.returncode, result.stdout) == (1, "")
-    told = [line.split(": ")[1] for line in result.stderr.splitlines()]
-    assert told == ["hidden.jpg", "a.eps"]
 
 
 def test_the_contact_sheet(predict: Stage, tmp_path: Path) -> None:

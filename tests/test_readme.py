@@ -7,7 +7,7 @@ import shlex
 import pytest
 import yaml
 
-from tests.project import ROOT, MakeProject
+from tests.project import ROOT, MakeProject, Project, Stage, assert_refused
 
 README = (ROOT / "README.md").read_text()
 # A command, and what it prints.
@@ -18,18 +18,26 @@ COMMANDS = dict(
 )
 EDIT = "say `epochs: 2` under `recipes.airbench_small`"
 
+# Of an experiment the training alone, and of a sweep one trial: the rest is seen by other tests.
+LESS = {"dvc exp run": ["--name=half", "train"], "tools.sweep": ["--only=1"]}
+
 
 @pytest.fixture(scope="module")
-def printed(edited: MakeProject, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return what each command prints; `make` is what continuous integration runs."""
+def project(edited: MakeProject, tmp_path_factory: pytest.TempPathFactory) -> Project:
     assert EDIT in README
     # There are two on few images.
-    project = edited(tmp_path_factory.mktemp("readme"))
+    return edited(tmp_path_factory.mktemp("readme"))
+
+
+@pytest.fixture(scope="module")
+def printed(project: Project) -> dict[str, str]:
+    """Return what each command prints; `make` is what continuous integration runs."""
     params = project.params()
     outputs = {"dvc repro": (project.folder / ".git/output").read_text()}
     for command in COMMANDS:
         if not command.startswith("make") and command not in outputs:
-            outputs[command] = project.call(*shlex.split(command))
+            less = [word for part, words in LESS.items() if part in command for word in words]
+            outputs[command] = project.call(*shlex.split(command), *less)
             # Experiments and sweeps leave the workspace as it is.
             assert project.params() == params
     return outputs
@@ -55,3 +63,10 @@ def test_differences_are_shown_as_in_the_readme(printed: dict[str, str]) -> None
         assert metric in json.loads((ROOT / path).read_text())
         old, new, change = map(float, numbers)
         assert new - old == pytest.approx(change, abs=2e-5)
+
+
+@pytest.mark.usefixtures("printed")
+def test_an_experiment_that_was_not_evaluated(project: Project, call_stage: Stage) -> None:
+    """It has the test results of the commit, which are of another model."""
+    refused = call_stage("compare", project.folder, "HEAD~1", "half")
+    assert_refused(refused, "predictions.csv of half: ", " of another model than ")

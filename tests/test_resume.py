@@ -18,6 +18,7 @@ from tests.project import (
     Project,
     assert_refused,
     folder_to_train,
+    printed,
     run,
     run_stage,
     start,
@@ -86,17 +87,30 @@ def test_a_killed_training_goes_on_to_the_same_bytes(arrays: Path, tmp_path: Pat
     assert not checkpoints(folder)
 
 
-def test_an_interrupted_training_says_so_and_keeps_its_checkpoint(folder: Path) -> None:
+def test_an_interrupted_training_says_so_and_keeps_its_checkpoint(folder: Path, slow: Path) -> None:
     code, errors = stop(TRAIN, folder, signal.SIGINT)
     assert (code, errors) == (128 + signal.SIGINT, "error: interrupted by SIGINT\n")
     assert not (folder / "models/model.keras").exists()
     assert not [*folder.rglob(".unfinished-*")]
-    assert len(checkpoints(folder)) == 1
+    (checkpoint,) = checkpoints(folder)
     # What DVC showed meanwhile, which says that it is no result.
     metrics = Project(folder).json("metrics/train.json")
     *_, last = csv.DictReader((folder / "plots/history.csv").open())
     assert metrics["val_accuracy"] == float(last["val_accuracy"])
     assert metrics["epochs_left"] == SLOW_EPOCHS - int(last["epoch"])
+
+    # By another number of processors, and by other kernels of BLAS, the weights would be others.
+    command = ["taskset", "-c", "0", *TRAIN]
+    output = printed(run(command, folder, OPENBLAS_CORETYPE="Haswell"))
+    assert [*going_on(output)] == []
+    assert f"dropped a checkpoint of another training: {checkpoint.name}" in output
+    assert not checkpoints(folder)
+    (found,), (usual,) = (
+        Project(each).json("metrics/train.json")["environment"] for each in (folder, slow)
+    )
+    assert usual["threads"] == len(os.sched_getaffinity(0))
+    assert found == usual | {"threads": 1, "blas": found["blas"]}
+    assert found["blas"].endswith(" Haswell")
 
 
 IN_A_DESTRUCTOR = """

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from tests.project import Project, Stage, assert_refused, printed, run, wait_for
+from tests.project import ROOT, Project, Stage, assert_refused, printed, run, wait_for
 
 PARAMS = "seed: 0\nrate: 1\nrecipe: small\nrecipes: {small: {epochs: 1}, other: {epochs: 9}}\n"
 PIPELINE = """
@@ -21,7 +21,8 @@ stages:
     outs: [plots/predictions.csv: {cache: false}]
     metrics: [metrics/train.json: {cache: false}, metrics/evaluate.json: {cache: false}]
 """
-# Right are 300 of 500 images with a rate of 1 and 400 with 2, a few more or less for each seed.
+# Right are 300 of 500 images with a rate of 1 and 305 with 1.05, a few more for each seed: of three
+# seeds, the interval of 95 % excludes zero, and that of 97.5 % does not.
 TRAINING = """
 import json
 from pathlib import Path
@@ -50,42 +51,63 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
+UNTIL_SURE = ["compare", "rate=1", "rate=1.05", "--until-sure"]
+
+
 @pytest.fixture(scope="module")
-def sure(project: Project) -> str:
-    """Return what a comparison printed that trains more seeds until it is sure."""
-    command = ["python", "-m", "tools.compare", "rate=1", "rate=2", "--until-sure"]
+def unsure(project: Project) -> str:
+    """Return what a comparison printed that trained as many seeds as allowed."""
+    command = ["python", "-m", f"tools.{UNTIL_SURE[0]}", *UNTIL_SURE[1:], "--limit=4"]
     return printed(run(command, project.folder))
 
 
-def test_it_ends_as_soon_as_it_is_sure(sure: str) -> None:
-    assert len(re.findall("^sweep-.*: 6 trials of all stages", sure, re.M)) == 1
-    last = sure.splitlines()[-1]
-    assert last.startswith("rate=2 is better by 20.00 points, 98.75 % interval ")
-    assert last.endswith(", 3 seeds each")
+def test_no_more_seeds_than_the_limit(unsure: str) -> None:
+    """Each of two looks takes half of the 5 %."""
+    assert re.findall("^sweep-.*: (.) trials of all stages", unsure, re.M) == ["6", "2"]
+    assert unsure.count(" 97.5 % interval -0.0") == 2
+    assert unsure.endswith("not sure after 4 seeds each\n")
 
 
-@pytest.mark.usefixtures("sure")
+@pytest.mark.usefixtures("unsure")
+def test_it_ends_as_soon_as_it_is_sure(
+    project: Project, call_stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the sweep has run is not run again; a single look takes all of the 5 %."""
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}")
+    command, *values = UNTIL_SURE
+    expected = {
+        ("--limit=3",): "rate=1.05 is better by 1.00 points, 95 % interval +0.10 to +1.90, "
+        "3 seeds each",
+        ("--limit=4", "--points=2.1"): "the difference is less than 2.1 points",
+    }
+    for options, last in expected.items():
+        lines = printed(call_stage(command, project.folder, *values, *options)).splitlines()
+        assert sum(" 6 trials of all stages" in line for line in lines) == 1
+        assert lines[-1] == last
+
+
+@pytest.mark.usefixtures("unsure")
 def test_seeds_are_one_row(project: Project, call_stage: Stage) -> None:
     shown = call_stage("experiments", project.folder).stdout.splitlines()
     names = ["n", "val_accuracy", "lowest", "highest", "accuracy", "rate"]
     assert [row.split()[1:] for row in shown] == [
         names,
-        ["3", "0.4010", "0.4000", "0.4020", "0.8020", "2"],
-        ["3", "0.3010", "0.3000", "0.3020", "0.6020", "1"],
+        ["4", "0.3065", "0.3050", "0.3080", "0.6130", "1.05"],
+        ["4", "0.3015", "0.3000", "0.3030", "0.6030", "1"],
     ]
     rows = json.loads(call_stage("experiments", project.folder, "--json").stdout)
-    assert [row["accuracy"] for row in rows] == [0.802, 0.602]
+    assert [row["accuracy"] for row in rows] == [0.613, 0.603]
     table = call_stage("experiments", project.folder, "--csv").stdout
     assert table.startswith(",".join(["experiment", *names]))
 
 
-@pytest.mark.usefixtures("sure")
+@pytest.mark.usefixtures("unsure")
 def test_a_value_stands_for_its_experiments(project: Project, call_stage: Stage) -> None:
     compare = partial(call_stage, "compare", project.folder)
-    first, second, last = compare("rate=2", "rate=1").stdout.splitlines()
-    assert first == "rate=2  80.20%, 3 seeds, 80.00% to 80.40%"
-    assert second == "rate=1  60.20%, 3 seeds, 60.00% to 60.40%"
-    assert last.startswith("rate=2 is better by 20.00 points, 95 % interval -")
+    first, second, last = compare("rate=1.05", "rate=1").stdout.splitlines()
+    assert first == "rate=1.05  61.30%, 4 seeds, 61.00% to 61.60%"
+    assert second == "rate=1     60.30%, 4 seeds, 60.00% to 60.60%"
+    assert last.startswith("rate=1.05 is better by 1.00 points, 95 % interval -1.91 to -0.09")
     wrong = {
         "rate=3": "`dvc exp run -S rate=3`",
         "size=1": "no such parameter",
@@ -99,21 +121,11 @@ def test_a_value_stands_for_its_experiments(project: Project, call_stage: Stage)
         refused = compare("rate=1", text, "--until-sure")
         assert_refused(refused, "--until-sure: ", "two values of the same parameter")
     for option, found in {"--limit": "2", "--points": "-1.0"}.items():
-        asked = "rate=1", "rate=2", f"{option}={found}"
+        asked = "rate=1", "rate=1.05", f"{option}={found}"
         refused = call_stage("compare", project.folder, *asked)
         assert_refused(refused, f"{option}: allowed with --until-sure only")
         refused = call_stage("compare", project.folder, *asked, "--until-sure")
         assert_refused(refused, f"{option} {found}: allowed is ")
-
-
-@pytest.mark.usefixtures("sure")
-def test_no_more_seeds_than_the_limit(project: Project) -> None:
-    """Of two values that make no difference, each of two looks takes half of the 5 %."""
-    command = ["python", "-m", "tools.compare", "rate=1", "rate=1.001", "--until-sure"]
-    told = run([*command, "--limit", "5"], project.folder).stdout
-    assert re.findall("^sweep-.*: (.) trials of all stages", told, re.M) == ["6", "4"]
-    assert "97.5 % interval" in told
-    assert told.endswith("not sure after 5 seeds each\n")
 
 
 def test_a_running_trial_is_listed(project: Project, call_stage: Stage) -> None:

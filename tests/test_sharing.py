@@ -55,6 +55,8 @@ def test_a_second_clone_runs_nothing(origin: Project, shared: Project) -> None:
 def test_pulling_while_reproducing(origin: Project, shared: Project, tmp_path: Path) -> None:
     origin.edit(FEWER_IMAGES)
     assert origin.repro("preprocess") == {"preprocess"}
+    # Only what reads the test images.
+    assert origin.changed() == {"evaluate", "plots"}
     origin.dvc("push", "--run-cache")
     origin.git("restore", ".")
     origin.dvc("checkout")

@@ -23,6 +23,9 @@ EPOCHS = "recipes.airbench_small.epochs"
 SETTINGS = ["-S", f"{RATE}=choice(-1,0.1,0.0001)", "-S", f"{EPOCHS}=60", "--metric", "val_loss"]
 COMMAND = ["python", "-m", "tools.sweep", "train", *SETTINGS]
 
+# Of DVC's own calls.
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
+
 
 def sweeps(project: Project) -> Path:
     return project.folder / ".dvc/tmp/sweeps"
@@ -148,9 +151,11 @@ def test_each_is_an_experiment(project: Project, finished: Run) -> None:
     assert found == {rate: float(value) for value, rate in printed}
 
 
-def test_what_has_run_is_not_run_again(project: Project, finished: Run) -> None:
+def test_what_has_run_is_not_run_again(
+    project: Project, finished: Run, call_stage: Callable[..., Run]
+) -> None:
     for number, (rate, code) in enumerate([("-1", 1), ("0.1", 0)]):
-        alone = run([*COMMAND, "--only", f"{number}"], project.folder, PYTHONPATH="")
+        alone = call_stage("sweep", project.folder, *COMMAND[3:], f"--only={number}")
         assert alone.returncode == code, alone.stderr
         assert alone.stdout.strip() in finished.stdout
         assert f"{RATE}={rate} " in alone.stdout
@@ -180,7 +185,6 @@ def source(
 SEEDS = ["train", "-S", "seed=1,2"]
 
 
-@pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # Of DVC's own calls.
 def test_a_name_stands_for_the_commit_and_for_what_is_asked(source: Callable[..., Source]) -> None:
     project = Project(Path())
     first = source(*SEEDS)
@@ -207,7 +211,6 @@ def test_a_name_stands_for_the_commit_and_for_what_is_asked(source: Callable[...
     assert len({*names, source(*SEEDS).sweep}) == 6
 
 
-@pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
 def test_a_clusters_machines_fetch_the_commit(
     source: Callable[..., Source], tmp_path: Path
 ) -> None:

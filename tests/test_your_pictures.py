@@ -202,31 +202,16 @@ def test_a_folder_of_no_use_is_refused(settings: dict[str, Any], kind: str) -> N
     assert not [*Path().glob("data/processed/*/*.npy")]
 
 
-@pytest.mark.parametrize("content", ["text", "/etc/passwd", "../outside.png"])
-def test_an_archive_of_no_use_is_refused(settings: dict[str, Any], content: str) -> None:
+def test_an_archive_of_no_use_is_refused(settings: dict[str, Any]) -> None:
     draw("a/1.png", "b/2.png")
-    with tarfile.open("own.tar", "w") as archive:
+    with tarfile.open("outside.tar", "w") as archive:
         archive.add("own")
-        is_link = content == "/etc/passwd"
-        member = tarfile.TarInfo("own/c" if is_link else content)
-        if is_link:
-            member.type, member.linkname = tarfile.SYMTYPE, content
-        archive.addfile(member)
-    if content == "text":
-        Path("own.tar").write_text(content)
-    with pytest.raises(UserError, match="own.tar"):
-        prepare(settings | {"path": "own.tar"})
+        archive.addfile(tarfile.TarInfo("../outside.png"))
+    Path("text.tar").write_text("text")
+    for path in ("outside.tar", "text.tar"):
+        with pytest.raises(UserError, match=path):
+            prepare(settings | {"path": path})
     assert not [*Path().rglob("outside.png")]
-
-
-def test_a_link_in_an_archive_is_the_file_it_leads_to(settings: dict[str, Any]) -> None:
-    """As tar writes a file that has two names."""
-    draw("a/1.png", "a/2.png", "b/3.png", "b/4.png")
-    Path("own/a/5.png").hardlink_to("own/a/1.png")
-    with tarfile.open("own.tar", "w") as archive:
-        archive.add("own")
-    found = prepare(settings | {"path": "own.tar"}, validation_split=0.0)
-    assert len(found["train labels"]) + len(found["test labels"]) == 5
 
 
 def test_an_unknown_class_is_refused(settings: dict[str, Any]) -> None:

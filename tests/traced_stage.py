@@ -42,11 +42,7 @@ def main() -> None:
     vars(pipeline.common.params)["read_params"] = lambda: Noting(read_params(), keys)
     sys.addaudithook(note)
     runpy.run_module(f"stages.{name}", run_name="__main__", alter_sys=True)
-    modules = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    loaded = [Path(file) for file in modules if file and Path(file).is_relative_to(folder)]
-    sources = [path.relative_to(folder).as_posix() for path in loaded]
-    content = {"files": [*files], "keys": [*keys], "sources": sources}
-    Path(report).write_text(json.dumps(content))
+    Path(report).write_text(json.dumps({"files": [*files], "keys": [*keys]}))
 
 
 if __name__ == "__main__":
