@@ -1,6 +1,5 @@
 """Whether one model is better than another, by the formulas of the interval and of the test."""
 
-import math
 import re
 
 import numpy as np
@@ -8,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binom, binomtest, norm, t, ttest_ind, ttest_rel
 
+from pipeline.common.shell import UserError
 from tools.compare import LEVEL, difference, difference_of_settings, of_value
 from tools.experiments import Training
 
@@ -39,11 +39,20 @@ def test_difference_of_two_models(first: int, second: int, both: int, neither: i
     assert ("not significant" in lines[2]) == (p >= 0.05)
 
 
-def test_what_failed_may_have_any_seed() -> None:
-    params = {"seed": 0, "rate": 1}
-    known = [Training("HEAD", "", {}, params, {"accuracy": 0.5})]
-    known += [Training("x", "failed", {}, params | {"seed": "wrong"}, {})]
-    assert of_value("rate=1", known, math.inf) == ["HEAD"]
+def training(name: str, state: str = "", code: str = "a", **changed: object) -> Training:
+    params = {"seed": 0, "rate": 1, "size": 1} | changed
+    tested = {} if name == "not tested" else {"accuracy": 0.5}
+    return Training(name, state, {"train.py": code}, params, tested)
+
+
+def test_a_value_stands_for_the_tested_trainings_that_have_it() -> None:
+    known = [training("HEAD"), training("another size", size=2, seed=1), training("same", seed=2)]
+    known += [training(name, seed=1) for name in ("workspace", "not tested")]
+    # What failed may have any value, also of the seed.
+    known += [training("failed", "failed", seed="wrong"), training("too many", seed=3)]
+    assert of_value("rate=1", known, 3) == ["HEAD", "same"]
+    with pytest.raises(UserError, match="HEAD, other ran different code"):
+        of_value("rate=1", [known[0], training("other", code="b", seed=1)], 3)
 
 
 def test_models_that_are_right_and_wrong_on_the_same_images() -> None:

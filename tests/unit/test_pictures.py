@@ -176,7 +176,8 @@ def test_what_cannot_be_read_is_told(folder: Path, monkeypatch: pytest.MonkeyPat
         Image.new(mode, (SIDE, SIDE)).save(f"{mode}.tif")
     PICTURE.save("cut.png")
     Path("cut.png").write_bytes(Path("cut.png").read_bytes()[:100])
-    Path("page.jpg").write_text("<html>")
+    # Of EPS, Pillow's decoder would start Ghostscript.
+    PICTURE.save("hidden.jpg", "EPS")
     os.mkfifo("pipe.png")
     Image.new("RGB", (40, 30)).save("bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 599)
@@ -188,7 +189,7 @@ def test_what_cannot_be_read_is_told(folder: Path, monkeypatch: pytest.MonkeyPat
         "F.tif": "mode F: values of no known range",
         "I.tif": "mode I: values of no known range",
         "cut.png": "image file is truncated",
-        "page.jpg": f"not recognized as one of {', '.join(FORMATS)}",
+        "hidden.jpg": f"not recognized as one of {', '.join(FORMATS)}",
         # Who opens it waits for who writes to it.
         "pipe.png": "not a regular file",
         "bomb.png": "Image size (1200 pixels) exceeds limit of 1198 pixels",

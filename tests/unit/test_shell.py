@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,13 +16,6 @@ from pipeline.common.shell import UserError, one_line, replacing, run, run_stage
 from tests.unit.disk import NO_SPACE, leave_free
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
-
-
-def raising(error: BaseException) -> Callable[[], None]:
-    def main() -> None:
-        raise error
-
-    return main
 
 
 @pytest.mark.parametrize(
@@ -54,7 +48,7 @@ def test_an_expected_failure_is_one_line(
     capsys: pytest.CaptureFixture[str], error: BaseException, exit_code: int, line: str | None
 ) -> None:
     with pytest.raises(SystemExit) as left:
-        run(raising(error))
+        run(Mock(side_effect=error))
     assert left.value.code == exit_code
     assert capsys.readouterr() == ("", f"error: {line}\n" if line else "")
 
@@ -62,7 +56,7 @@ def test_an_expected_failure_is_one_line(
 @pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), SystemExit(3)])
 def test_anything_else_goes_on(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught:
-        run(raising(error))
+        run(Mock(side_effect=error))
     assert caught.value is error
 
 
@@ -71,7 +65,7 @@ def test_a_stage_takes_no_arguments(
     call: Callable[..., None], capsys: pytest.CaptureFixture[str], argument: str, code: int
 ) -> None:
     with pytest.raises(SystemExit) as left:
-        call(lambda: run_stage(raising(AssertionError("it ran")), "Draws."), argument)
+        call(lambda: run_stage(Mock(side_effect=AssertionError("it ran")), "Draws."), argument)
     assert left.value.code == code
     assert ("Draws." in capsys.readouterr().out) == (code == 0)
 

@@ -9,6 +9,7 @@ import jsonschema
 import pandas as pd
 import pytest
 import yaml
+from dvc.utils.flatten import flatten
 from dvc.utils.hydra import apply_overrides
 
 from pipeline.common.config import Params, Recipe
@@ -16,25 +17,14 @@ from tests.project import ROOT, default_params, get
 from tools.schema import schema
 
 TEXT = (ROOT / "params.yaml").read_text()
-Keys = dict[str, Any]
-
-
-def flat(content: Keys, prefix: str = "") -> Keys:
-    found: Keys = {}
-    for name, value in content.items():
-        key = f"{prefix}{name}"
-        found |= flat(value, f"{key}.") if isinstance(value, dict) else {key: value}
-    return found
-
-
-LISTED = flat(default_params())
+LISTED = flatten(default_params())
 
 
 def test_the_default_recipe_lists_every_key_and_the_others_what_they_change() -> None:
     content = default_params()
     name, first = next(iter(content["recipes"].items()))
     assert name == content["recipe"]
-    assert flat(first).keys() == flat(Recipe.model_validate(first).model_dump()).keys()
+    assert flatten(first).keys() == flatten(Recipe.model_validate(first).model_dump()).keys()
     page = (ROOT / "docs/changing.md").read_text()
     # A key that is not listed would need a + before it.
     settings = re.findall(r"[` ']recipes\.tutorial\.([\w.]+)=(?:\{([^}]*)\})?", page)
@@ -97,7 +87,7 @@ def test_dvc_changes_the_lines_of_the_keys_and_nothing_else(folder: Path) -> Non
     assert Path("params.yaml").read_text() == TEXT
     apply_overrides("params.yaml", [f"{key}={other(value)}" for key, value in LISTED.items()])
     text = Path("params.yaml").read_text()
-    changed = flat(yaml.safe_load(text))
+    changed = flatten(yaml.safe_load(text))
     assert [*changed] == [*LISTED]
     assert [key for key, value in LISTED.items() if changed[key] == value] == []
     for before, after in zip(TEXT.splitlines(), text.splitlines(), strict=True):
@@ -113,7 +103,7 @@ def test_dvc_writes_a_list_of_another_length(folder: Path, key: str) -> None:
         Path("params.yaml").write_text(TEXT)
         apply_overrides("params.yaml", [f"{key}={value}"])
         text = Path("params.yaml").read_text()
-        assert flat(yaml.safe_load(text)) == LISTED | {key: value}
+        assert flatten(yaml.safe_load(text)) == LISTED | {key: value}
         assert text.count("#") == TEXT.count("#")
 
 

@@ -24,13 +24,6 @@ from tools.sweep.space import note, parse_space, progress
 from tools.sweep.trial import Source, Values, as_overrides, environment, experiment, rows_of, watch
 from tools.sweep.tuning import Trial, needs, pruner, search
 
-GRIDS = [
-    ["seed=choice(0,1,2)"],
-    ["epochs=range(1,10,3)", "seed=choice(4,3)"],
-    ["recipe=tutorial", "seed=range(3)"],
-    ["rate=choice(1e-3,0.01)", "name='a b',null", "widths=[1,2],[3,4]"],
-    ["seed=1,2", "flip=true,false"],
-]
 RATE = ["rate=interval(0.5,2)"]
 
 
@@ -48,7 +41,14 @@ def source_of(metric: str) -> Source:
     return Source("sweep-1", metric, "", "", None, None, [], [], [])
 
 
-@pytest.mark.parametrize("overrides", GRIDS)
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["epochs=range(1,10,3)", "seed=choice(4,3)"],
+        ["recipe=tutorial", "seed=range(3)"],
+        ["rate=choice(1e-3,0.01)", "name='a b',null", "widths=[1,2],[3,4]"],
+    ],
+)
 def test_the_grid_is_that_of_dvc(overrides: list[str]) -> None:
     expected = [each["params.yaml"] for each in get_hydra_sweeps({"params.yaml": overrides})]
     assert [as_overrides(values) for values in plan(overrides)] == expected
@@ -123,7 +123,6 @@ def test_a_sweep_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     known = {names[1]: 0.5}
     assert progress(journal, "a", planned, known, 4).left == 3
     assert progress(journal, "a", planned[1:2], known, 1).left == 0
-    assert progress(journal, "a", [], {}, 5).left == 5
     note(journal, planned[0])
     note(journal, planned[2])
     with journal.open("a") as file:
@@ -165,14 +164,10 @@ def test_the_best_is_the_highest_unless_it_is_a_loss(capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize(
     ("keys", "short"),
-    [
-        (["a.b.c", "d"], ["c", "d"]),
-        (["a.x.c", "a.y.c", "b.y.c"], ["x.c", "a.y.c", "b.y.c"]),
-        (["c", "a.c", "a.bc"], ["c", "a.c", "bc"]),
-    ],
+    [("a.b.c d", "c d"), ("a.x.c a.y.c b.y.c", "x.c a.y.c b.y.c"), ("c a.c a.bc", "c a.c bc")],
 )
-def test_names_are_as_short_as_they_can_be(keys: list[str], short: list[str]) -> None:
-    assert [*short_names(keys).values()] == short
+def test_names_are_as_short_as_they_can_be(keys: str, short: str) -> None:
+    assert [*short_names(keys.split()).values()] == short.split()
 
 
 @pytest.mark.parametrize("number", [-1, 2])
@@ -199,29 +194,24 @@ def test_rank_correlations(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_epochs_are_told_as_they_come(tmp_path: Path) -> None:
-    """Not those of the commit; and a trial counts its own processors only."""
+    """Not those of the commit."""
     (tmp_path / "plots").mkdir()
-    first = "epoch,loss,val_accuracy\n1,0.5,0.25\n"
-    (tmp_path / "plots/history.csv").write_text(f"{first}2,0.1,0.9\n")
+    history = tmp_path / "plots/history.csv"
+    first = "epoch,loss,val_accuracy\n1,0.5,0.25"
+    history.write_text(f"{first}\n2,0.1,0.9\n")
     script = f"""
-import joblib, os, pathlib, time
-history = pathlib.Path("plots/history.csv")
-print(joblib.cpu_count(), os.environ.get("OMP_NUM_THREADS"), flush=True)
-time.sleep(1.2)
-history.write_text({first!r})
-time.sleep(1.2)
-history.write_text({first!r} + "2,0.25,0.5\\n")
-time.sleep(1.2)
-"""
-    news = watch([sys.executable, "-c", script], tmp_path, tmp_path / "log", "val_accuracy", 1)
+    sleep 1.2; echo '{first}' > {history}; sleep 1.2; echo 2,0.25,0.5 >> {history}; sleep 1.2
+    echo $LOKY_MAX_CPU_COUNT"""
+    news = watch(["sh", "-c", script], tmp_path, tmp_path / "log", "val_accuracy", 1)
     told = [each for each in news if each]
     assert told == [{"epoch": 1, "val_accuracy": 0.25}, {"epoch": 2, "val_accuracy": 0.5}]
-    assert (tmp_path / "log").read_text() == "1 None\n"
+    # The training counts its processors by joblib, which heeds this.
+    assert (tmp_path / "log").read_text() == "1\n"
 
 
 def test_closing_ends_all_that_was_started(tmp_path: Path) -> None:
-    script = "import subprocess; subprocess.run(['sleep', '60'])"
-    news = watch([sys.executable, "-c", script], tmp_path, tmp_path / "log", "val_accuracy", 0)
+    command = ["sh", "-c", "sleep 60; true"]
+    news = watch(command, tmp_path, tmp_path / "log", "val_accuracy", 0)
     assert next(news) == {}
     news.close()
     working = [process.info["cwd"] for process in trial.psutil.process_iter(["cwd"])]
@@ -241,11 +231,9 @@ def test_a_clone_has_a_name_to_commit_by(
     (project.folder / ".dvc/config").touch()
     project.init()
     project.commit("Start")
-    repository, stale = str(project.folder), [".dvc/config"]
-    source = Source("a", "m", repository, "HEAD", str(folder), None, [], [], stale)
+    source = Source("a", "m", str(project.folder), "HEAD", str(folder), None, [], [], [])
     trial.make_clone(source, clone)
     assert str(folder / "cache") in (clone / ".dvc/config.local").read_text()
-    assert not (clone / ".dvc/config").exists()
     assert trial.call(["git", "config", "user.name"], clone) == expected
 
 
@@ -253,9 +241,11 @@ def test_a_trial_works_in_its_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Whatever repository a hook of Git names: Ray starts workers in any shell's environment."""
     monkeypatch.setenv("GIT_DIR", str(ROOT / ".git"))
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     trial.call(["git", "init", "--quiet"], tmp_path)
     assert trial.call(["git", "rev-parse", "--show-toplevel"], tmp_path) == str(tmp_path)
     assert environment()["PATH"] == f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    assert "OMP_NUM_THREADS" not in environment()
 
 
 @pytest.mark.parametrize(
@@ -301,7 +291,6 @@ def test_a_trial_below_the_median_is_given_up(metric: str, sign: int) -> None:
 @pytest.mark.parametrize(
     ("machines", "cpus", "gpus", "expected"),
     [
-        ([(2, 0, 16)], None, None, (1, 0, 2)),
         ([(2, 0, 6)], None, None, (1, 0, 1)),
         ([(2, 0, 16), (2, 0, 16)], 2, None, (2, 0, 2)),
         ([(16, 4, 64)], None, None, (4, 1, 4)),

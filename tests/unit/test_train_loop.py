@@ -25,13 +25,15 @@ from tests.unit.terminal import make_terminal
 import keras
 import tensorflow as tf
 
+Captured = pytest.CaptureFixture[str]
+Patch = pytest.MonkeyPatch
 Split = tuple[np.ndarray, np.ndarray]
 CLASSES, RATE, EPOCHS = 10, 2.0, 3
 NONE = np.empty((0, 2, 2, 3), np.float32), np.empty(0, np.uint8)
 AIRBENCH = {"name": "airbench", "widths": [2, 3, 4], "whitening_images": 3}
 
 
-def use_softmax_regression(patch: pytest.MonkeyPatch, *layers: keras.layers.Layer) -> None:
+def use_softmax_regression(patch: Patch, *layers: keras.layers.Layer) -> None:
     """Let every network be one that NumPy trains too: on an image's mean colour, from zero."""
     logits = keras.layers.Dense(CLASSES, kernel_initializer="zeros", name="logits")
     before = [keras.Input((None, None, 3)), keras.layers.GlobalAveragePooling2D(), logits]
@@ -41,7 +43,7 @@ def use_softmax_regression(patch: pytest.MonkeyPatch, *layers: keras.layers.Laye
 
 
 @pytest.fixture
-def network(monkeypatch: pytest.MonkeyPatch) -> None:
+def network(monkeypatch: Patch) -> None:
     use_softmax_regression(monkeypatch)
 
 
@@ -109,7 +111,7 @@ def test_history_is_that_of_softmax_regression(smoothing: float) -> None:
     assert len({row["accuracy"] for row in history}) > 1
 
 
-def test_layers_know_whether_they_train(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_know_whether_they_train(monkeypatch: Patch) -> None:
     """Each graph is made once for a size of batches, whatever the epoch."""
     traced = []
 
@@ -126,9 +128,7 @@ def test_layers_know_whether_they_train(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("mode", [None, True, False])
-def test_a_gpus_steps_are_compiled_by_xla(
-    monkeypatch: pytest.MonkeyPatch, mode: bool | None
-) -> None:
+def test_a_gpus_steps_are_compiled_by_xla(monkeypatch: Patch, mode: bool | None) -> None:
     """So what XLA cannot translate, such as writing a text, is refused in either mode."""
 
     def write_a_text(inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
@@ -188,7 +188,7 @@ def test_a_killed_training_ends_in_the_same_state() -> None:
         np.testing.assert_equal(same.get_weights(), model.get_weights())
 
 
-def one_label_an_epoch(monkeypatch: pytest.MonkeyPatch, labels: list[int]) -> Split:
+def one_label_an_epoch(monkeypatch: Patch, labels: list[int]) -> Split:
     """Return images that all look the same, of which an epoch trains the one of its number."""
     monkeypatch.setattr(stage, "plan_epoch", lambda *given: {"index": np.array([given[-1]])})
     return np.ones((len(labels), 2, 2, 3), np.float32), np.array(labels, np.uint8)
@@ -200,26 +200,15 @@ STEEP = {"name": "sgd", "learning_rate": 100.0}
 
 @pytest.mark.usefixtures("network", "without_graphs", "folder")
 @pytest.mark.parametrize(
-    ("restore_best_weights", "patience", "epochs", "kept"),
+    ("best", "patience", "epochs", "kept"),
     [(False, 0, 5, 8), (True, 0, 5, 7), (False, 1, 3, 9), (True, 2, 4, 7), (False, 3, 5, 8)],
 )
 def test_best_weights_and_patience(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    restore_best_weights: bool,
-    patience: int,
-    epochs: int,
-    kept: int,
+    monkeypatch: Patch, capsys: Captured, best: bool, patience: int, epochs: int, kept: int
 ) -> None:
     """The first of two epochs that are as good is the best one."""
-    recipe = recipe_of(
-        optimizer=STEEP,
-        schedule={"name": "constant"},
-        epochs=5,
-        batch_size=1,
-        patience=patience,
-        restore_best_weights=restore_best_weights,
-    )
+    rules = {"patience": patience, "restore_best_weights": best, "schedule": {"name": "constant"}}
+    recipe = recipe_of(optimizer=STEEP, epochs=5, batch_size=1, **rules)
     data = one_label_an_epoch(monkeypatch, [8, 7, 9, 7, 8]), VALIDATION
     history, model = trained(recipe, *data, checkpoint=Checkpoint([]))
     right = [6 * row["val_accuracy"] for row in history]
@@ -233,7 +222,7 @@ def test_best_weights_and_patience(
 
 
 @pytest.mark.usefixtures("without_graphs")
-def test_small_images_first_and_a_bias_that_is_soon_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_images_first_and_a_bias_that_is_soon_done(monkeypatch: Patch) -> None:
     """Neither does what is frozen decay."""
     pick = Mock(wraps=stage.pick)
     monkeypatch.setattr(stage, "pick", pick)
@@ -257,23 +246,21 @@ def test_small_images_first_and_a_bias_that_is_soon_done(monkeypatch: pytest.Mon
 
 def test_averages_keep_their_share_of_each_weight() -> None:
     """Of 0.5 from step 8 on, when (1 + 8) / (10 + 8) is as much; statistics too."""
-    layers = [keras.layers.Dense(3), keras.layers.BatchNormalization()]
-    model = keras.Sequential([keras.Input((4,)), *layers])
+    model = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization()])
     ema_model = keras.models.clone_model(model)
     generator = np.random.default_rng(0)
-    expected = ema_model.get_weights()
+    expected = np.array(ema_model.get_weights())
     for steps in (1, 2, 7, 8, 9, 1000):
-        weights = [generator.normal(size=w.shape).astype(np.float32) for w in expected]
-        model.set_weights(weights)
+        weights = generator.normal(size=expected.shape).astype(np.float32)
+        model.set_weights([*weights])
         update_ema(ema_model, model, 0.5, tf.constant(steps))
         kept = min(0.5, (1 + steps) / (10 + steps))
-        expected = [kept * e + (1 - kept) * w for e, w in zip(expected, weights, strict=True)]
-        for found, mean in zip(ema_model.get_weights(), expected, strict=True):
-            np.testing.assert_allclose(found, mean, rtol=1e-5, atol=1e-6)
+        expected = kept * expected + (1 - kept) * weights
+        np.testing.assert_allclose(ema_model.get_weights(), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.usefixtures("network", "without_graphs")
-def test_the_average_is_what_is_validated_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_average_is_what_is_validated_and_kept(monkeypatch: Patch) -> None:
     """After one step of 2 / 11, the network says 8; its average still knows the epoch before."""
     recipe = recipe_of(optimizer=STEEP, epochs=2, batch_size=1, ema_momentum=0.9)
     training = one_label_an_epoch(monkeypatch, [7, 8])
@@ -338,9 +325,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(where: int, bad: float) -> 
 
 
 @pytest.mark.usefixtures("network", "without_graphs")
-def test_a_line_an_epoch_and_a_bar_of_the_whole(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_line_an_epoch_and_a_bar_of_the_whole(monkeypatch: Patch, capsys: Captured) -> None:
     """An epoch at twice the side is expected to take four times as long."""
     clock = iter(range(0, 1000, 5))
     monkeypatch.setattr(stage.time, "monotonic", lambda: next(clock))
